@@ -1,0 +1,119 @@
+#include "blocks.h"
+#include "error.h"
+#include "spans.h"
+
+#include <stdlib.h>
+
+void
+fp_blocks_init(fp_blocks *b, const fp_shm *shm)
+{
+    *b = (fp_blocks){.shm = shm};
+}
+
+void
+fp_blocks_fini(fp_blocks *b)
+{
+    for (u32 i = 0; b->of_span != NULL && i < b->shm->nspans; i++) {
+        free(b->of_span[i]);
+    }
+    free(b->of_span);
+    b->of_span = NULL;
+}
+
+static u32
+shift_for(u64 size)
+{
+    u32 shift = FP_BLOCK_MIN_SHIFT;
+    while (shift <= FP_BLOCK_MAX_SHIFT && (1ull << shift) < size) {
+        shift++;
+    }
+    return shift;
+}
+
+static fp_block_span *
+new_span(fp_blocks *b, u32 shift)
+{
+    if (b->of_span == NULL) {
+        b->of_span = calloc(b->shm->nspans, sizeof *b->of_span);
+        if (b->of_span == NULL) {
+            return NULL;
+        }
+    }
+    fp_block_span *s = calloc(1, sizeof *s);
+    u64 offset;
+    if (s == NULL || fp_spans_claim(b->shm, FP_SPAN_PARENT, 0, FP_SPAN, &offset) != FP_OK) {
+        free(s);
+        return NULL;
+    }
+    s->span = (u32)((offset - b->shm->spans) / FP_SPAN);
+    s->shift = shift;
+    b->of_span[s->span] = s;
+    b->with_room[shift - FP_BLOCK_MIN_SHIFT] = s;   /* the list was empty */
+    return s;
+}
+
+static u32
+first_free(const fp_block_span *s)
+{
+    u32 i = 0;
+    while (s->taken[i] == UINT64_MAX) {
+        i++;
+    }
+    return i * 64u + (u32)__builtin_ctzll(~s->taken[i]);
+}
+
+int
+fp_blocks_alloc(fp_blocks *b, u64 size, u64 *offset)
+{
+    u32 shift = shift_for(size);
+    if (shift > FP_BLOCK_MAX_SHIFT) {
+        return fp_spans_claim(b->shm, FP_SPAN_PARENT, 0, size, offset);
+    }
+    fp_block_span **list = &b->with_room[shift - FP_BLOCK_MIN_SHIFT];
+    fp_block_span *s = *list != NULL ? *list : new_span(b, shift);
+    if (s == NULL) {
+        return FP_NOMEM;
+    }
+    u32 i = first_free(s);
+    s->taken[i / 64] |= 1ull << (i % 64);
+    if (++s->used == FP_SPAN >> shift) {
+        *list = s->next;
+    }
+    *offset = b->shm->spans + (u64)s->span * FP_SPAN + ((u64)i << shift);
+    return FP_OK;
+}
+
+static void
+give_span_back(fp_blocks *b, fp_block_span *s)
+{
+    fp_block_span **p = &b->with_room[s->shift - FP_BLOCK_MIN_SHIFT];
+    while (*p != s) {
+        p = &(*p)->next;
+    }
+    *p = s->next;
+    b->of_span[s->span] = NULL;
+    fp_spans_free(b->shm, b->shm->spans + (u64)s->span * FP_SPAN, FP_SPAN);
+    free(s);
+}
+
+void
+fp_blocks_free(fp_blocks *b, u64 offset, u64 size)
+{
+    if (shift_for(size) > FP_BLOCK_MAX_SHIFT) {
+        fp_spans_free(b->shm, offset, size);
+        return;
+    }
+    u64 at = offset - b->shm->spans;
+    fp_block_span *s = b->of_span[at / FP_SPAN];
+    fp_block_span **list = &b->with_room[s->shift - FP_BLOCK_MIN_SHIFT];
+    u32 i = (u32)((at % FP_SPAN) >> s->shift);
+    if (s->used-- == FP_SPAN >> s->shift) {
+        s->next = *list;
+        *list = s;
+    }
+    s->taken[i / 64] &= ~(1ull << (i % 64));
+    /* keep one span of each size: the next call is likely to want it, warm */
+    if (s->used == 0 && (*list != s || s->next != NULL)) {
+        give_span_back(b, s);
+    }
+}

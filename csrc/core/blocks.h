@@ -1,0 +1,37 @@
+/* The parent's allocator for calls that do not fit into a slot.
+ *
+ * Memory    the bytes lie in spans that the parent owns; ALL bookkeeping is private, so no
+ *           other process can damage it and no death can leave it half-written.
+ * How       sizes up to half a span: powers of two, cut from spans of one size each, a bitmap
+ *           per span. Above: a run of spans of its own.
+ * Locking   the pool's lock.
+ */
+#ifndef FP_BLOCKS_H
+#define FP_BLOCKS_H
+
+#include "shm.h"
+
+#define FP_BLOCK_MIN_SHIFT 10u   /* 1 KiB */
+#define FP_BLOCK_MAX_SHIFT 19u   /* 512 KiB */
+#define FP_BLOCK_CLASSES (FP_BLOCK_MAX_SHIFT - FP_BLOCK_MIN_SHIFT + 1u)
+#define FP_BLOCKS_PER_SPAN (FP_SPAN >> FP_BLOCK_MIN_SHIFT)
+
+typedef struct fp_block_span {
+    struct fp_block_span *next;           /* of this size, with room */
+    u32 span, shift, used;
+    u64 taken[FP_BLOCKS_PER_SPAN / 64];   /* bit i: block i is in use */
+} fp_block_span;
+
+typedef struct {
+    const fp_shm *shm;
+    fp_block_span *with_room[FP_BLOCK_CLASSES];
+    fp_block_span **of_span;              /* [nspans], made when first needed */
+} fp_blocks;
+
+void fp_blocks_init(fp_blocks *b, const fp_shm *shm);
+void fp_blocks_fini(fp_blocks *b);
+/* 0 with `*offset`, or FP_NOMEM. */
+int fp_blocks_alloc(fp_blocks *b, u64 size, u64 *offset);
+void fp_blocks_free(fp_blocks *b, u64 offset, u64 size);
+
+#endif

@@ -1,0 +1,202 @@
+#define _GNU_SOURCE
+#include "os.h"
+#include "error.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <poll.h>
+#include <pthread.h>
+#include <sched.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+u64
+fp_now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (u64)t.tv_sec * 1000000000u + (u64)t.tv_nsec;
+}
+
+int
+fp_futex_wait(fp_a32 *word, u32 expected, u64 deadline, bool shared)
+{
+    struct timespec until, *limit = NULL;
+    if (deadline != FP_NEVER) {
+        until.tv_sec = (time_t)(deadline / 1000000000u);
+        until.tv_nsec = (long)(deadline % 1000000000u);
+        limit = &until;
+    }
+    /* WAIT_BITSET takes an absolute time of CLOCK_MONOTONIC */
+    int op = FUTEX_WAIT_BITSET | (shared ? 0 : FUTEX_PRIVATE_FLAG);
+    if (syscall(SYS_futex, word, op, expected, limit, NULL, FUTEX_BITSET_MATCH_ANY) == 0) {
+        return FP_OK;
+    }
+    switch (errno) {
+    case ETIMEDOUT: return FP_TIMEDOUT;
+    case EINTR: return FP_INTR;
+    default: return FP_AGAIN;
+    }
+}
+
+void
+fp_futex_wake(fp_a32 *word, int how_many, bool shared)
+{
+    int op = FUTEX_WAKE | (shared ? 0 : FUTEX_PRIVATE_FLAG);
+    syscall(SYS_futex, word, op, how_many, NULL, NULL, 0);
+}
+
+int
+fp_memfd_create(const char *name)
+{
+    int fd = (int)syscall(SYS_memfd_create, name, 1u /* MFD_CLOEXEC */);
+    return fd < 0 ? FP_SYSTEM : fd;
+}
+
+int
+fp_eventfd_create(void)
+{
+    int fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    return fd < 0 ? FP_SYSTEM : fd;
+}
+
+void
+fp_eventfd_ring(int fd)
+{
+    u64 one = 1;
+    /* EAGAIN means that it rings already */
+    while (write(fd, &one, sizeof one) < 0 && errno == EINTR) {
+    }
+}
+
+void
+fp_eventfd_clear(int fd)
+{
+    u64 count;
+    while (read(fd, &count, sizeof count) < 0 && errno == EINTR) {
+    }
+}
+
+#ifndef SYS_pidfd_open
+#define SYS_pidfd_open 434
+#endif
+
+int
+fp_pidfd_open(int pid)
+{
+    int fd = (int)syscall(SYS_pidfd_open, pid, 0);
+    return fd < 0 ? FP_SYSTEM : fd;   /* close-on-exec by itself */
+}
+
+bool
+fp_pidfd_ended(int pidfd)
+{
+    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    return poll(&p, 1, 0) == 1;
+}
+
+int
+fp_reserve(int fd, u64 offset, u64 size)
+{
+    int rc;
+    do {
+        rc = fallocate(fd, 0, (off_t)offset, (off_t)size);
+    } while (rc < 0 && errno == EINTR);
+    if (rc == 0 || errno == EOPNOTSUPP || errno == ENOSYS) {
+        return FP_OK;
+    }
+    return FP_NOMEM;
+}
+
+void
+fp_release_pages(int fd, u64 offset, u64 size)
+{
+    fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size);
+}
+
+/* "max 100000" or "150000 100000": quota and period in us; 0 = no quota. */
+static unsigned
+cgroup_quota_cpus(void)
+{
+    FILE *f = fopen("/sys/fs/cgroup/cpu.max", "re");
+    if (f == NULL) {
+        return 0;
+    }
+    unsigned long quota = 0, period = 0;
+    int n = fscanf(f, "%lu %lu", &quota, &period);
+    fclose(f);
+    if (n != 2 || period == 0) {
+        return 0;
+    }
+    return quota < period ? 1 : (unsigned)(quota / period);
+}
+
+unsigned
+fp_cpus(void)
+{
+    cpu_set_t set;
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        n = CPU_COUNT(&set);
+    }
+    unsigned quota = cgroup_quota_cpus();
+    if (quota && (long)quota < n) {
+        n = quota;
+    }
+    return n < 1 ? 1 : (unsigned)n;
+}
+
+static u64
+cgroup_memory_limit(void)
+{
+    FILE *f = fopen("/sys/fs/cgroup/memory.max", "re");
+    if (f == NULL) {
+        return UINT64_MAX;
+    }
+    unsigned long long limit = 0;
+    int n = fscanf(f, "%llu", &limit);
+    fclose(f);
+    return n == 1 ? limit : UINT64_MAX;
+}
+
+u64
+fp_memory_total(void)
+{
+    u64 ram = (u64)sysconf(_SC_PHYS_PAGES) * (u64)sysconf(_SC_PAGESIZE);
+    u64 limit = cgroup_memory_limit();
+    return limit < ram ? limit : ram;
+}
+
+static unsigned fork_generation;
+
+static void
+in_child(void)
+{
+    fork_generation++;
+}
+
+unsigned
+fp_fork_generation(void)
+{
+    return fork_generation;
+}
+
+static void
+watch_once(void)
+{
+    pthread_atfork(NULL, NULL, in_child);
+}
+
+void
+fp_fork_watch(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_once);
+}

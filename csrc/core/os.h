@@ -1,0 +1,38 @@
+/* The only door to the operating system: futexes, descriptors, clocks, CPUs. */
+#ifndef FP_OS_H
+#define FP_OS_H
+
+#include <stddef.h>
+#include "atomic.h"
+
+#define FP_NEVER UINT64_MAX   /* a deadline that does not come */
+
+/* Nanoseconds of CLOCK_MONOTONIC. */
+u64 fp_now(void);
+
+/* Sleep while *word == expected, until `deadline` (ns of fp_now, or FP_NEVER).
+ * FP_OK: woken (perhaps for nothing); FP_AGAIN: *word differs; FP_TIMEDOUT; FP_INTR.
+ * `shared`: the word lies in memory that other processes map. */
+int fp_futex_wait(fp_a32 *word, u32 expected, u64 deadline, bool shared);
+void fp_futex_wake(fp_a32 *word, int how_many, bool shared);
+
+int fp_memfd_create(const char *name);
+int fp_eventfd_create(void);
+void fp_eventfd_ring(int fd);
+void fp_eventfd_clear(int fd);
+int fp_pidfd_open(int pid);
+bool fp_pidfd_ended(int pidfd);   /* has that process ended? */
+
+/* Give [offset, offset + size) of the file real pages; 0 or FP_NOMEM. */
+int fp_reserve(int fd, u64 offset, u64 size);
+void fp_release_pages(int fd, u64 offset, u64 size);
+
+/* CPUs that this process may use: affinity and the cgroup's quota, at least 1. */
+unsigned fp_cpus(void);
+u64 fp_memory_total(void);        /* bytes of RAM, or of the cgroup's limit if lower */
+
+/* A number that differs in every process of a fork tree: +1 in each child. */
+unsigned fp_fork_generation(void);
+void fp_fork_watch(void);         /* once, before the first use of the above */
+
+#endif

@@ -1,0 +1,830 @@
+#define _GNU_SOURCE
+#include "pool.h"
+#include "error.h"
+#include "os.h"
+#include "ring.h"
+#include "spans.h"
+#include "wake.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SMALL_REPLY (256u << 10)   /* up to here a reply is copied out of shared memory at once */
+
+/* ------------------------------------------------------------------ life */
+
+static int
+alloc_private(fp_pool *p)
+{
+    u32 n = p->shm.nslots;
+    p->slots = calloc(n, sizeof *p->slots);
+    p->free_slots = malloc(n * sizeof *p->free_slots);
+    p->completed_slots = malloc(n * sizeof *p->completed_slots);
+    if (p->slots == NULL || p->free_slots == NULL || p->completed_slots == NULL) {
+        return FP_NOMEM;
+    }
+    for (u32 i = 0; i < n; i++) {
+        p->free_slots[i] = n - 1 - i;   /* a stack: the lowest, warm ones first */
+    }
+    p->nfree = n;
+    return FP_OK;
+}
+
+static void
+destroy(fp_pool *p)
+{
+    fp_blocks_fini(&p->blocks);
+    fp_shm_close(&p->shm, true);
+    if (p->bell >= 0) {
+        close(p->bell);
+    }
+    for (u32 i = 0; i < p->nfunctions; i++) {
+        free(p->labels[i]);
+    }
+    free(p->slots);
+    free(p->free_slots);
+    free(p->completed_slots);
+    free(p->death.label);
+    free(p->death.reason);
+    pthread_mutex_destroy(&p->lock);
+    free(p);
+}
+
+int
+fp_pool_new(fp_pool **pool, u32 nworkers)
+{
+    fp_pool *p = calloc(1, sizeof *p);
+    if (p == NULL) {
+        return FP_NOMEM;
+    }
+    fp_fork_watch();
+    pthread_mutex_init(&p->lock, NULL);
+    p->refs = 1;
+    p->bell = -1;
+    p->fork_generation = fp_fork_generation();
+    fp_waiter_init(&p->courier);
+    fp_spin_init(&p->spin);
+    int rc = fp_shm_create(&p->shm, nworkers, fp_memory_total());
+    if (rc == FP_OK) {
+        p->bell = fp_eventfd_create();
+        rc = p->bell < 0 ? FP_SYSTEM : alloc_private(p);
+    }
+    if (rc != FP_OK) {
+        destroy(p);
+        return rc;
+    }
+    fp_blocks_init(&p->blocks, &p->shm);
+    *pool = p;
+    return FP_OK;
+}
+
+void
+fp_pool_incref(fp_pool *p)
+{
+    atomic_fetch_add_explicit(&p->refs, 1, memory_order_relaxed);
+}
+
+void
+fp_pool_decref(fp_pool *p)
+{
+    if (atomic_fetch_sub_explicit(&p->refs, 1, memory_order_acq_rel) == 1) {
+        destroy(p);
+    }
+}
+
+const char *
+fp_pool_label(const fp_pool *p, const fp_task *t)
+{
+    if (t->label != NULL) {
+        return t->label;
+    }
+    return t->fn ? p->labels[t->fn - 1] : NULL;
+}
+
+/* ------------------------------------------------------- functions, demand */
+
+int
+fp_pool_add_function(fp_pool *p, const u8 *data, u64 size, const char *label)
+{
+    int rc = FP_FULL;
+    pthread_mutex_lock(&p->lock);
+    if (p->nfunctions < FP_NFUNCTIONS) {
+        u64 offset;
+        char *copy = strdup(label);
+        rc = copy == NULL ? FP_NOMEM : fp_blocks_alloc(&p->blocks, size, &offset);
+        if (rc == FP_OK) {
+            memcpy(fp_shm_at(&p->shm, offset), data, size);
+            fp_function_shm *fn = &p->shm.functions[p->nfunctions];
+            fn->fn_offset = offset;
+            fn->fn_len = (u32)size;
+            p->labels[p->nfunctions] = copy;
+            rc = (int)++p->nfunctions;
+        }
+        else {
+            free(copy);
+        }
+    }
+    pthread_mutex_unlock(&p->lock);
+    return rc;
+}
+
+void
+fp_pool_count_demand(fp_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->demanded++;
+    pthread_mutex_unlock(&p->lock);
+}
+
+bool
+fp_pool_wants_worker(fp_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    fp_pool_pump_locked(p);
+    bool wants = p->started < p->shm.nworkers && p->demanded - p->served >= p->started;
+    pthread_mutex_unlock(&p->lock);
+    return wants;
+}
+
+/* ------------------------------------------------------------- settling */
+
+static void
+to_courier_locked(fp_pool *p, fp_task *t)
+{
+    fp_task_incref(t);
+    t->next_for_courier = NULL;
+    if (p->courier_last != NULL) {
+        p->courier_last->next_for_courier = t;
+    }
+    else {
+        p->courier_first = t;
+    }
+    p->courier_last = t;
+    atomic_fetch_add(&p->courier.nready, 1);
+    fp_wait_notify_locked(p, &p->courier);
+}
+
+/* The one place where a task ends. Drops the pool's reference. */
+static void
+settle_locked(fp_pool *p, fp_task *t, u32 outcome)
+{
+    t->outcome = outcome;
+    u32 old = atomic_fetch_or(&t->state, FP_TASK_DONE);   /* publishes the outcome */
+    if (t->nodes != NULL) {
+        fp_wait_fire_locked(p, t);
+    }
+    if (old & FP_TASK_COURIER) {
+        to_courier_locked(p, t);
+    }
+    fp_pool_drop_task(p, t);
+    if (atomic_fetch_sub(&p->unfinished, 1) == 1 && p->draining) {
+        fp_eventfd_ring(p->bell);
+    }
+}
+
+static void
+free_call_block_locked(fp_pool *p, fp_task *t)
+{
+    if (t->block) {
+        fp_blocks_free(&p->blocks, t->block, t->size);
+        t->block = 0;
+    }
+}
+
+/* The slot is nobody's from here on; its task, if it still had one, is returned. */
+static fp_task *
+empty_slot_locked(fp_pool *p, u32 s)
+{
+    fp_task *t = p->slots[s].task;
+    p->slots[s].task = NULL;
+    if (t != NULL) {
+        free_call_block_locked(p, t);
+    }
+    return t;
+}
+
+static void
+free_slot_locked(fp_pool *p, u32 s)
+{
+    fp_store_relaxed(&p->shm.slots[s].sl_state, fp_word(p->slots[s].generation, 0, FP_FREE));
+    p->free_slots[p->nfree++] = s;
+}
+
+/* ---------------------------------------------------------------- replies */
+
+/* Advance the worker's ring past this reply; false if it is not in the ring as the protocol has it. */
+static bool
+ring_release(fp_pool *p, u32 w, u64 offset, u64 size, u32 end)
+{
+    fp_a32 *head = &p->shm.workers[w].wk_ring_head;
+    u64 ring = (u64)(p->shm.rings - (u8 *)p->shm.head) + (u64)w * FP_RING;
+    if (end - fp_load_relaxed(head) > FP_RING || offset < ring || size > FP_RING ||
+        offset - ring + size > FP_RING) {
+        return false;
+    }
+    fp_store_release(head, end);
+    return true;
+}
+
+static bool
+copy_reply(fp_task *t, const u8 *from, u64 size)
+{
+    t->reply = malloc(size ? size : 1);
+    if (t->reply == NULL) {
+        return false;
+    }
+    memcpy(t->reply, from, size);
+    t->reply_size = size;
+    return true;
+}
+
+/* Take the reply of worker w out of slot s. Everything in the slot may be a lie. */
+static u32
+collect_reply_locked(fp_pool *p, u32 s, u32 w, fp_task *t)
+{
+    const fp_slot_shm *sl = &p->shm.slots[s];
+    u32 kind = sl->sl_kind, ring_end = sl->sl_ring_end;
+    u64 size = sl->sl_len, offset = sl->sl_offset;
+    t->reply_kind = kind;
+    switch (kind) {
+    case FP_REPLY_NONE: return FP_OUTCOME_REPLY;
+    case FP_REPLY_NOMEM: return FP_OUTCOME_NOMEM;
+    case FP_REPLY_VALUE:
+    case FP_REPLY_ERROR: break;
+    default: return FP_OUTCOME_CORRUPT;
+    }
+    if (offset == 0) {
+        if (size > FP_INLINE) {
+            return FP_OUTCOME_CORRUPT;
+        }
+        return copy_reply(t, sl->sl_inline, size) ? FP_OUTCOME_REPLY : FP_OUTCOME_NOMEM;
+    }
+    if (offset < p->shm.spans) {
+        bool copied = size <= FP_RING && offset <= p->shm.spans - size &&
+                      copy_reply(t, fp_shm_at(&p->shm, offset), size);
+        if (!ring_release(p, w, offset, size, ring_end)) {
+            return FP_OUTCOME_CORRUPT;
+        }
+        return copied ? FP_OUTCOME_REPLY : FP_OUTCOME_NOMEM;
+    }
+    if (fp_spans_take_over(&p->shm, w, offset, size) != FP_OK) {
+        return FP_OUTCOME_CORRUPT;
+    }
+    if (size <= SMALL_REPLY) {
+        bool copied = copy_reply(t, fp_shm_at(&p->shm, offset), size);
+        fp_spans_free(&p->shm, offset, size);
+        return copied ? FP_OUTCOME_REPLY : FP_OUTCOME_NOMEM;
+    }
+    t->reply_offset = offset;
+    t->reply_size = size;
+    return FP_OUTCOME_REPLY;
+}
+
+void
+fp_pool_forget_reply(fp_pool *p, fp_task *t)
+{
+    if (t->reply_offset) {
+        fp_spans_free(&p->shm, t->reply_offset, t->reply_size);
+        t->reply_offset = 0;
+    }
+    free(t->reply);
+    t->reply = NULL;
+}
+
+void
+fp_pool_drop_task(fp_pool *p, fp_task *t)
+{
+    if (fp_task_decref(t)) {
+        fp_pool_forget_reply(p, t);
+        fp_task_free(t);
+    }
+}
+
+/* Slot s is DONE|w: settle its task and free it. */
+static void
+finish_slot_locked(fp_pool *p, u32 s, u32 w)
+{
+    fp_task *t = empty_slot_locked(p, s);
+    if (t != NULL) {
+        u32 outcome = collect_reply_locked(p, s, w, t);
+        free_slot_locked(p, s);
+        p->served++;
+        settle_locked(p, t, outcome);
+    }
+    else {
+        free_slot_locked(p, s);
+    }
+}
+
+/* -------------------------------------------------------- submit and refill */
+
+/* Where the payload of a call to be sent goes: the slot or a block. */
+static int
+place_call_locked(fp_pool *p, fp_task *t, u32 s, const u8 *data)
+{
+    fp_slot_shm *sl = &p->shm.slots[s];
+    u8 *to = sl->sl_inline;
+    sl->sl_offset = 0;
+    if (t->size > FP_INLINE) {
+        int rc = fp_blocks_alloc(&p->blocks, t->size, &t->block);
+        if (rc != FP_OK) {
+            return rc;
+        }
+        sl->sl_offset = t->block;
+        to = fp_shm_at(&p->shm, t->block);
+    }
+    memcpy(to, data, t->size);
+    sl->sl_kind = t->kind;
+    sl->sl_fn = t->fn;
+    sl->sl_len = t->size;
+    return FP_OK;
+}
+
+/* 0: it is in the ring. FP_FULL: not now. FP_NOMEM: it can never be, or not before others end. */
+static int
+send_locked(fp_pool *p, fp_task *t, const u8 *data)
+{
+    if (p->nfree == 0) {
+        return FP_FULL;
+    }
+    u32 s = p->free_slots[p->nfree - 1];
+    int rc = place_call_locked(p, t, s, data);
+    if (rc != FP_OK) {
+        return rc;
+    }
+    u32 generation = p->slots[s].generation + 1;
+    if (fp_publish(&p->shm, s, generation) != FP_OK) {
+        free_call_block_locked(p, t);
+        return FP_FULL;
+    }
+    p->nfree--;
+    p->slots[s] = (fp_slot){t, generation};
+    t->slot = s;
+    t->generation = generation;
+    /* keeps COURIER, which may be there already */
+    atomic_fetch_or(&t->state, FP_TASK_SENT);
+    return FP_OK;
+}
+
+static int
+to_backlog_locked(fp_pool *p, fp_task *t, const u8 *data)
+{
+    if (t->size > FP_INLINE) {
+        t->call = malloc(t->size);
+        if (t->call == NULL) {
+            return FP_NOMEM;
+        }
+        memcpy(t->call, data, t->size);
+    }
+    t->next = NULL;
+    if (p->backlog_last != NULL) {
+        p->backlog_last->next = t;
+    }
+    else {
+        p->backlog_first = t;
+    }
+    p->backlog_last = t;
+    p->nbacklog++;
+    return FP_OK;
+}
+
+static fp_task *
+take_backlog_locked(fp_pool *p)
+{
+    fp_task *t = p->backlog_first;
+    p->backlog_first = t->next;
+    if (p->backlog_first == NULL) {
+        p->backlog_last = NULL;
+    }
+    t->next = NULL;
+    return t;
+}
+
+/* Is anything with the workers that will free memory when it ends? */
+static bool
+anything_sent_locked(const fp_pool *p)
+{
+    return p->nfree < p->shm.nslots;
+}
+
+static void
+refill_locked(fp_pool *p)
+{
+    bool sent = false;
+    while (p->backlog_first != NULL) {
+        fp_task *t = p->backlog_first;
+        if (fp_task_is_done(t)) {   /* cancelled meanwhile */
+            fp_pool_drop_task(p, take_backlog_locked(p));
+            continue;
+        }
+        int rc = send_locked(p, t, t->call != NULL ? t->call : t->small);
+        if (rc == FP_FULL || (rc == FP_NOMEM && anything_sent_locked(p))) {
+            break;
+        }
+        take_backlog_locked(p);
+        p->nbacklog--;
+        free(t->call);
+        t->call = NULL;
+        if (rc != FP_OK) {
+            p->served++;
+            settle_locked(p, t, FP_OUTCOME_NOMEM);
+            continue;
+        }
+        sent = true;
+    }
+    if (sent) {
+        fp_wake_for_task(&p->shm);   /* who claims wakes more (fp_wake_helper) */
+    }
+}
+
+/* Must the manager hear of progress, even if no thread waits? To refill the ring, or to see the last task end. */
+static bool
+progress_matters_locked(const fp_pool *p)
+{
+    return p->backlog_first != NULL || (p->draining && fp_load_relaxed(&p->unfinished) != 0);
+}
+
+/* Have the bell rung when the ring's head gets to `position`. */
+static void
+arm_ring_locked(fp_pool *p, u64 head, u64 position)
+{
+    fp_head_shm *h = p->shm.head;
+    u64 armed = fp_load_relaxed(&h->rg_bell);
+    if (armed > head && armed <= position) {
+        return;
+    }
+    fp_store_seq_cst(&h->rg_bell, position);
+    if (fp_load_seq_cst(&h->rg_head) >= position) {
+        fp_eventfd_ring(p->bell);   /* it went by while we looked */
+    }
+}
+
+/* Have the bell rung at the next completion. */
+static void
+arm_list_locked(fp_pool *p)
+{
+    fp_a32 *list = &p->shm.head->cq_head;
+    u32 old = fp_load_seq_cst(list);
+    do {
+        if (old & FP_CQ_SLOT) {
+            fp_eventfd_ring(p->bell);
+            return;
+        }
+    } while (!atomic_compare_exchange_weak(list, &old, old | FP_CQ_BELL));
+}
+
+/* Half-way through the ring if more waits behind it; at its end; then, with only the running tasks
+ * to come, at each completion: seldom while there is much to do, always in time. */
+static void
+arm_bell_locked(fp_pool *p)
+{
+    if (!progress_matters_locked(p)) {
+        return;
+    }
+    u64 head = fp_load_acquire(&p->shm.head->rg_head), tail = fp_load_relaxed(&p->shm.head->rg_tail);
+    if (head == tail) {
+        arm_list_locked(p);
+    }
+    else {
+        arm_ring_locked(p, head, p->backlog_first != NULL ? head + (tail - head + 1) / 2 : tail);
+    }
+}
+
+/* Into the ring if it may overtake nobody, else into the backlog. */
+static int
+accept_locked(fp_pool *p, fp_task *t, const u8 *data, bool *in_ring)
+{
+    int rc = p->backlog_first == NULL ? send_locked(p, t, data) : FP_FULL;
+    *in_ring = rc == FP_OK;
+    if (rc == FP_FULL || (rc == FP_NOMEM && anything_sent_locked(p))) {
+        rc = to_backlog_locked(p, t, data);
+        arm_bell_locked(p);
+    }
+    if (rc == FP_OK) {
+        fp_task_incref(t);
+        p->demanded++;
+        atomic_fetch_add(&p->unfinished, 1);
+    }
+    return rc;
+}
+
+int
+fp_pool_submit(fp_pool *p, fp_task *t, const u8 *data)
+{
+    bool in_ring = false;
+    pthread_mutex_lock(&p->lock);
+    if (p->nfree == 0) {
+        fp_pool_pump_locked(p);
+    }
+    int rc = p->broken ? FP_BROKEN : p->closed ? FP_CLOSED : accept_locked(p, t, data, &in_ring);
+    pthread_mutex_unlock(&p->lock);
+    if (in_ring) {
+        fp_wake_for_task(&p->shm);
+    }
+    return rc;
+}
+
+/* ------------------------------------------------------------------- pump */
+
+static void break_locked(fp_pool *p, fp_death death);
+
+/* Settle what is in the completed list. */
+static int
+take_completed_locked(fp_pool *p)
+{
+    int n = fp_take_completed(&p->shm, p->completed_slots);
+    for (int i = 0; i < n; i++) {
+        u32 s = p->completed_slots[i];
+        u64 word = fp_load_acquire(&p->shm.slots[s].sl_state);
+        u32 w = fp_word_owner(word);
+        if (fp_word_state(word) != FP_DONE || fp_word_generation(word) != p->slots[s].generation ||
+            w >= p->shm.nworkers) {
+            return FP_CORRUPT;
+        }
+        finish_slot_locked(p, s, w);
+    }
+    return n < 0 ? n : FP_OK;
+}
+
+void
+fp_pool_pump_locked(fp_pool *p)
+{
+    if (take_completed_locked(p) != FP_OK) {
+        /* nobody can say any more what became of the tasks that are out */
+        break_locked(p, (fp_death){.reason = strdup("A worker process damaged the shared memory of the pool.")});
+    }
+    if (p->backlog_first != NULL) {
+        refill_locked(p);
+    }
+    arm_bell_locked(p);
+}
+
+void
+fp_pool_pump(fp_pool *p)
+{
+    if ((fp_load_relaxed(&p->shm.head->cq_head) & FP_CQ_SLOT) == 0) {
+        return;
+    }
+    pthread_mutex_lock(&p->lock);
+    fp_pool_pump_locked(p);
+    pthread_mutex_unlock(&p->lock);
+}
+
+bool
+fp_pool_is_running(fp_pool *p, fp_task *t)
+{
+    bool running = false;
+    pthread_mutex_lock(&p->lock);
+    fp_pool_pump_locked(p);
+    if (fp_load_relaxed(&t->state) & FP_TASK_SENT && !fp_task_is_done(t)) {
+        u64 word = fp_load_acquire(&p->shm.slots[t->slot].sl_state);
+        running = fp_word_state(word) != FP_READY;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return running;
+}
+
+/* ----------------------------------------------------------------- cancel */
+
+/* Take a task back that no worker has claimed. */
+static bool
+withdraw_locked(fp_pool *p, fp_task *t)
+{
+    if (!fp_withdraw(&p->shm, t->slot, t->generation)) {
+        return false;
+    }
+    u32 s = t->slot;
+    empty_slot_locked(p, s);
+    free_slot_locked(p, s);
+    return true;
+}
+
+static bool
+cancel_locked(fp_pool *p, fp_task *t)
+{
+    if (fp_task_is_done(t)) {
+        return false;
+    }
+    if (fp_load_relaxed(&t->state) & FP_TASK_SENT) {
+        if (!withdraw_locked(p, t)) {
+            return false;
+        }
+    }
+    else {
+        p->nbacklog--;
+        fp_task_incref(t);   /* the backlog lets go of it later, in refill */
+    }
+    p->served++;
+    settle_locked(p, t, FP_OUTCOME_CANCELLED);
+    return true;
+}
+
+bool
+fp_pool_cancel(fp_pool *p, fp_task *t)
+{
+    pthread_mutex_lock(&p->lock);
+    fp_pool_pump_locked(p);
+    bool cancelled = cancel_locked(p, t);
+    pthread_mutex_unlock(&p->lock);
+    return cancelled;
+}
+
+void
+fp_pool_cancel_pending(fp_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    for (fp_task *t = p->backlog_first; t != NULL; t = t->next) {
+        cancel_locked(p, t);
+    }
+    for (u32 s = 0; s < p->shm.nslots; s++) {
+        if (p->slots[s].task != NULL) {
+            cancel_locked(p, p->slots[s].task);
+        }
+    }
+    fp_pool_pump_locked(p);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* --------------------------------------------------------- manager's calls */
+
+void
+fp_pool_close(fp_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->closed = p->draining = true;
+    pthread_mutex_unlock(&p->lock);
+    fp_eventfd_ring(p->bell);
+}
+
+void
+fp_pool_stop_workers(fp_pool *p)
+{
+    atomic_fetch_or(&p->shm.head->hd_flags, FP_STOP);
+    fp_wake_all(&p->shm);
+}
+
+bool
+fp_pool_manage(fp_pool *p)
+{
+    fp_eventfd_clear(p->bell);
+    pthread_mutex_lock(&p->lock);
+    fp_pool_pump_locked(p);
+    bool drained = p->draining && fp_load_relaxed(&p->unfinished) == 0;
+    pthread_mutex_unlock(&p->lock);
+    return drained;
+}
+
+/* ------------------------------------------------------------------ death */
+
+int
+fp_pool_new_worker(fp_pool *p)
+{
+    int found = FP_FULL;
+    pthread_mutex_lock(&p->lock);
+    for (u32 w = 0; w < p->shm.nworkers && found < 0; w++) {
+        fp_worker_shm *k = &p->shm.workers[w];
+        if (fp_load_relaxed(&k->wk_phase) == FP_WORKER_NONE) {
+            fp_store_relaxed(&k->wk_slot, 0);
+            fp_store_relaxed(&k->wk_ring_head, 0);
+            fp_store_release(&k->wk_phase, FP_WORKER_STARTED);
+            found = (int)w;
+            fp_store_relaxed(&p->shm.head->hd_live, ++p->started);
+        }
+    }
+    pthread_mutex_unlock(&p->lock);
+    return found;
+}
+
+/* What the dead worker last went for: a task it took along, one it finished, or nothing of its own. */
+static fp_task *
+reap_slot_locked(fp_pool *p, u32 w)
+{
+    u32 s = fp_load_acquire(&p->shm.workers[w].wk_slot);
+    if (s == 0 || s > p->shm.nslots) {
+        return NULL;
+    }
+    u64 word = fp_load_acquire(&p->shm.slots[--s].sl_state);
+    if (fp_word_owner(word) != w || fp_word_generation(word) != p->slots[s].generation) {
+        return NULL;
+    }
+    fp_task *t = NULL;
+    switch (fp_word_state(word)) {
+    case FP_DONE:   /* died before it could list it: the result is kept */
+        finish_slot_locked(p, s, w);
+        break;
+    case FP_CLAIMED:
+    case FP_DOOMED:
+        t = empty_slot_locked(p, s);
+        free_slot_locked(p, s);
+        break;
+    }
+    return t;
+}
+
+static void
+clear_worker_locked(fp_pool *p, u32 w)
+{
+    fp_worker_shm *k = &p->shm.workers[w];
+    atomic_fetch_and(&p->shm.idle[w / 64], ~(1ull << (w % 64)));
+    fp_cas32(&p->shm.head->wk_watch, w + 1, 0);
+    fp_spans_free_of(&p->shm, w);
+    fp_store_relaxed(&k->wk_slot, 0);
+    fp_store_relaxed(&p->shm.head->hd_live, --p->started);
+    fp_wake_all(&p->shm);             /* it may have owed somebody a wake */
+    fp_wait_kick_leader(p);
+    fp_store_release(&k->wk_phase, FP_WORKER_NONE);   /* now the index may be used again */
+}
+
+int
+fp_pool_reap(fp_pool *p, u32 w, fp_task **task)
+{
+    pthread_mutex_lock(&p->lock);
+    fp_pool_pump_locked(p);
+    u32 phase = fp_load_acquire(&p->shm.workers[w].wk_phase);
+    *task = reap_slot_locked(p, w);
+    clear_worker_locked(p, w);
+    int rc = phase == FP_WORKER_RETIRED && *task == NULL ? FP_OK : FP_BROKEN;
+    pthread_mutex_unlock(&p->lock);
+    return rc;
+}
+
+void
+fp_pool_fail(fp_pool *p, fp_task *t)
+{
+    pthread_mutex_lock(&p->lock);
+    settle_locked(p, t, FP_OUTCOME_BROKEN);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* Decide the task in slot s, unless its worker already has: a result that is DONE is kept, its worker
+ * lists it or is reaped. */
+static void
+break_slot_locked(fp_pool *p, u32 s)
+{
+    fp_task *t = p->slots[s].task;
+    if (!withdraw_locked(p, t)) {
+        u32 w = fp_word_owner(fp_load_acquire(&p->shm.slots[s].sl_state));
+        if (!fp_doom(&p->shm, s, t->generation, w)) {
+            return;
+        }
+        empty_slot_locked(p, s);
+    }
+    settle_locked(p, t, FP_OUTCOME_BROKEN);
+}
+
+static void
+break_backlog_locked(fp_pool *p)
+{
+    while (p->backlog_first != NULL) {
+        fp_task *t = take_backlog_locked(p);
+        if (fp_task_is_done(t)) {
+            fp_pool_drop_task(p, t);
+            continue;
+        }
+        p->nbacklog--;
+        settle_locked(p, t, FP_OUTCOME_BROKEN);
+    }
+}
+
+static void
+break_locked(fp_pool *p, fp_death death)
+{
+    if (p->broken) {
+        free(death.label);
+        free(death.reason);
+        return;
+    }
+    p->death = death;
+    p->broken = 1;
+    p->closed = p->draining = true;
+    break_backlog_locked(p);
+    for (u32 s = 0; s < p->shm.nslots; s++) {
+        if (p->slots[s].task != NULL) {
+            break_slot_locked(p, s);
+        }
+    }
+    fp_eventfd_ring(p->bell);
+}
+
+void
+fp_pool_break(fp_pool *p, fp_death death)
+{
+    pthread_mutex_lock(&p->lock);
+    fp_pool_pump_locked(p);
+    break_locked(p, death);
+    pthread_mutex_unlock(&p->lock);
+}
+
+void
+fp_pool_bury(fp_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    break_backlog_locked(p);
+    for (u32 s = 0; s < p->shm.nslots; s++) {
+        if (p->slots[s].task != NULL) {
+            settle_locked(p, empty_slot_locked(p, s), FP_OUTCOME_BROKEN);
+        }
+    }
+    pthread_mutex_unlock(&p->lock);
+}

@@ -1,0 +1,115 @@
+/* The parent's side: submit, pump, cancel, reap, break. Plain C: no GIL, no Python object.
+ *
+ * Memory    fp_pool is private to the parent; what it shares with workers is in layout.h.
+ * Locking   one mutex, held for short stretches, never while asleep and never while waiting
+ *           for the GIL. "_locked" functions want it held.
+ * Pumping   whoever needs to know takes the completed list, settles its tasks, frees their slots
+ *           and refills the ring from the backlog. Any thread may.
+ * Blocking  nothing here; waiting is in wait.h.
+ * Death     of workers: fp_pool_reap, after the death is certain. The parent's own: the workers see
+ *           to themselves, and the memory has no name.
+ * Fork      a child of the parent must not touch it: `fork_generation` tells (csrc/py checks).
+ */
+#ifndef FP_POOL_H
+#define FP_POOL_H
+
+#include <pthread.h>
+#include "blocks.h"
+#include "spin.h"
+#include "task.h"
+#include "wait.h"
+
+typedef struct {
+    fp_task *task;       /* NULL: the slot is free, or its task was decided without it */
+    u32 generation;
+} fp_slot;
+
+/* Why the pool broke. Written once, before `broken`. */
+typedef struct {
+    int pid;
+    int exitcode;        /* as multiprocessing has it: negative for a signal */
+    bool exitcode_known;
+    char *label;         /* what it was running, or NULL */
+    char *reason;        /* instead of a death, or NULL */
+} fp_death;
+
+typedef struct fp_pool {
+    fp_a32 refs;
+    fp_shm shm;
+    int bell;                         /* eventfd: the manager listens */
+    unsigned fork_generation;
+    fp_spin spin;                     /* the leader's */
+    pthread_mutex_t lock;
+    /* all below: under the lock */
+    fp_blocks blocks;
+    fp_slot *slots;
+    u32 *free_slots, nfree;
+    u32 *completed_slots;             /* scratch for the pump */
+    fp_task *backlog_first, *backlog_last;
+    u64 nbacklog;                     /* tasks in it that still want to run */
+    fp_a64 unfinished;
+    u64 demanded, served;             /* calls submitted; calls that need no worker any more */
+    u32 started;                      /* workers started and not reaped */
+    bool closed, draining;
+    fp_a32 broken;                    /* read anywhere */
+    fp_a32 attention;                 /* somebody wants the manager to look up: set, then ring */
+    fp_death death;
+    fp_waiter *leader, *followers;
+    fp_waiter courier;                /* the courier thread's; its queue: */
+    fp_task *courier_first, *courier_last;
+    char *labels[FP_NFUNCTIONS];      /* names of the functions in the table */
+    u32 nfunctions;
+} fp_pool;
+
+/* 0, FP_NOMEM or FP_SYSTEM. One reference. */
+int fp_pool_new(fp_pool **pool, u32 nworkers);
+void fp_pool_incref(fp_pool *p);
+void fp_pool_decref(fp_pool *p);
+
+/* Put a pickled function into the table; its id or FP_FULL / FP_NOMEM. */
+int fp_pool_add_function(fp_pool *p, const u8 *data, u64 size, const char *label);
+
+/* Hand a task over (the pool takes a reference of its own). `data`: its payload.
+ * 0, FP_CLOSED, FP_BROKEN or FP_NOMEM. */
+int fp_pool_submit(fp_pool *p, fp_task *t, const u8 *data);
+/* A call that will never become a task still asked for a worker. */
+void fp_pool_count_demand(fp_pool *p);
+/* Would one more task, on top of those submitted, have a worker of its own? */
+bool fp_pool_wants_worker(fp_pool *p);
+
+/* Settle what has completed. Cheap when nothing has. */
+void fp_pool_pump(fp_pool *p);
+void fp_pool_pump_locked(fp_pool *p);
+/* True while a worker runs it. */
+bool fp_pool_is_running(fp_pool *p, fp_task *t);
+/* True if it had not started: it is settled as cancelled. */
+bool fp_pool_cancel(fp_pool *p, fp_task *t);
+void fp_pool_cancel_pending(fp_pool *p);
+/* The reply has been read: free its memory. */
+void fp_pool_forget_reply(fp_pool *p, fp_task *t);
+/* Let go of a reference. */
+void fp_pool_drop_task(fp_pool *p, fp_task *t);
+
+/* No more tasks. From then on the bell rings when the last has ended. */
+void fp_pool_close(fp_pool *p);
+/* Tell the workers that no work will come. */
+void fp_pool_stop_workers(fp_pool *p);
+/* The manager's turn: pump, refill, say when to ring again. True: closed, and nothing is unfinished. */
+bool fp_pool_manage(fp_pool *p);
+
+/* A worker index for a process about to start, or FP_FULL. */
+int fp_pool_new_worker(fp_pool *p);
+/* Worker w is dead for certain. FP_OK: it went because it was told to. FP_BROKEN: it did not; then
+ * `*task` is the task that it took along (a reference), or NULL. */
+int fp_pool_reap(fp_pool *p, u32 w, fp_task **task);
+/* A dead worker took it along: it ends as BROKEN. Drops the caller's reference. */
+void fp_pool_fail(fp_pool *p, fp_task *t);
+/* Fail everything that is not done; takes `death` over. Only the first call counts. */
+void fp_pool_break(fp_pool *p, fp_death death);
+/* All workers are dead: whatever is still undecided (shared memory was damaged) ends as BROKEN. */
+void fp_pool_bury(fp_pool *p);
+
+/* What a task is called in messages: valid while the pool and the task live. */
+const char *fp_pool_label(const fp_pool *p, const fp_task *t);
+
+#endif

@@ -1,0 +1,166 @@
+#define _GNU_SOURCE
+#include "shm.h"
+#include "error.h"
+#include "os.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#define SPANS_LEAST 64u
+
+static u64
+place(u64 *end, u64 size, u64 alignment)
+{
+    u64 at = (*end + alignment - 1) & ~(alignment - 1);
+    *end = at + size;
+    return at;
+}
+
+/* A power of two, with room for every worker to be busy and as much again to wait. */
+static u32
+slots_for(u32 nworkers)
+{
+    u32 n = FP_NSLOTS_MIN;
+    while (n < 2 * nworkers) {
+        n *= 2;
+    }
+    return n;
+}
+
+static void
+lay_out(fp_head_shm *h, u32 nworkers, u32 nspans)
+{
+    u64 end = sizeof *h;
+    h->hd_nslots = slots_for(nworkers);
+    h->hd_ncells = 2 * h->hd_nslots;   /* live hints and as many of tasks withdrawn */
+    h->hd_nworkers = nworkers;
+    h->hd_nspans = nspans;
+    h->hd_workers = place(&end, (u64)nworkers * sizeof(fp_worker_shm), FP_LINE);
+    h->hd_idle = place(&end, (nworkers + 63u) / 64u * 8u, FP_LINE);
+    h->hd_cells = place(&end, h->hd_ncells * 8u, FP_LINE);
+    h->hd_slots = place(&end, (u64)h->hd_nslots * FP_SLOT, 4096);
+    h->hd_functions = place(&end, FP_NFUNCTIONS * sizeof(fp_function_shm), 4096);
+    h->hd_owners = place(&end, (u64)nspans * 4u, 4096);
+    h->hd_rings = place(&end, (u64)nworkers * FP_RING, 4096);
+    h->hd_spans = place(&end, (u64)nspans * FP_SPAN, FP_SPAN);
+    h->hd_size = end;
+    h->hd_magic = FP_MAGIC;
+}
+
+static void
+find_parts(fp_shm *m, fp_head_shm *base, const fp_head_shm *h, int fd)
+{
+    *m = (fp_shm){
+        .head = base,
+        .workers = (fp_worker_shm *)((u8 *)base + h->hd_workers),
+        .idle = (fp_a64 *)((u8 *)base + h->hd_idle),
+        .functions = (fp_function_shm *)((u8 *)base + h->hd_functions),
+        .cells = (fp_a64 *)((u8 *)base + h->hd_cells),
+        .slots = (fp_slot_shm *)((u8 *)base + h->hd_slots),
+        .owners = (fp_a32 *)((u8 *)base + h->hd_owners),
+        .rings = (u8 *)base + h->hd_rings,
+        .spans = h->hd_spans,
+        .size = h->hd_size,
+        .nslots = h->hd_nslots,
+        .ncells = h->hd_ncells,
+        .nworkers = h->hd_nworkers,
+        .nspans = h->hd_nspans,
+        .fd = fd,
+    };
+}
+
+static void *
+map(int fd, u64 size)
+{
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    if (p == MAP_FAILED) {
+        return NULL;
+    }
+    /* a child of the user's own fork must not touch it, a core dump need not hold it */
+    madvise(p, size, MADV_DONTFORK);
+    madvise(p, size, MADV_DONTDUMP);
+    return p;
+}
+
+static u64
+file_size_limit(void)
+{
+    struct rlimit r;
+    if (getrlimit(RLIMIT_FSIZE, &r) != 0 || r.rlim_cur == RLIM_INFINITY) {
+        return UINT64_MAX;
+    }
+    return r.rlim_cur;
+}
+
+int
+fp_shm_create(fp_shm *m, u32 nworkers, u64 bytes)
+{
+    int fd = fp_memfd_create("fastpool");
+    if (fd < 0) {
+        return fd;
+    }
+    u32 nspans = (u32)(bytes / FP_SPAN);
+    for (; nspans >= SPANS_LEAST; nspans /= 2) {
+        fp_head_shm h = {0};
+        lay_out(&h, nworkers, nspans);
+        /* past RLIMIT_FSIZE, ftruncate would raise SIGXFSZ */
+        if (h.hd_size > file_size_limit() || ftruncate(fd, (off_t)h.hd_size) != 0) {
+            continue;
+        }
+        fp_head_shm *base = map(fd, h.hd_size);
+        if (base != NULL) {
+            memcpy(base, &h, offsetof(fp_head_shm, rg_head));
+            find_parts(m, base, &h, fd);
+            return FP_OK;
+        }
+    }
+    close(fd);
+    return FP_NOMEM;
+}
+
+static bool
+geometry_is_ours(const fp_head_shm *h)
+{
+    if (h->hd_magic != FP_MAGIC) {
+        return false;
+    }
+    fp_head_shm again = {0};
+    lay_out(&again, h->hd_nworkers, h->hd_nspans);
+    return memcmp(&again, h, offsetof(fp_head_shm, rg_head)) == 0;
+}
+
+int
+fp_shm_attach(fp_shm *m, int fd)
+{
+    off_t size = lseek(fd, 0, SEEK_END);
+    if (size < (off_t)sizeof(fp_head_shm)) {
+        return size < 0 ? FP_SYSTEM : FP_CORRUPT;
+    }
+    fp_head_shm *base = map(fd, (u64)size);
+    if (base == NULL) {
+        return FP_SYSTEM;
+    }
+    if (!geometry_is_ours(base) || base->hd_size != (u64)size) {
+        munmap(base, (size_t)size);
+        return FP_CORRUPT;
+    }
+    find_parts(m, base, base, fd);
+    return FP_OK;
+}
+
+void
+fp_shm_close(fp_shm *m, bool destroy)
+{
+    if (m->head == NULL) {
+        return;
+    }
+    munmap(m->head, m->size);
+    if (destroy && ftruncate(m->fd, 0) != 0) {
+        /* the pages go when the last descriptor does */
+    }
+    close(m->fd);
+    m->head = NULL;
+}

@@ -1,0 +1,44 @@
+/* The pool's shared memory: making it, mapping it, finding the parts. */
+#ifndef FP_SHM_H
+#define FP_SHM_H
+
+#include "layout.h"
+
+/* A process's own view of it. Geometry is copied here and never read again from shared memory. */
+typedef struct {
+    fp_head_shm *head;
+    fp_worker_shm *workers;
+    fp_a64 *idle;
+    fp_function_shm *functions;
+    fp_a64 *cells;
+    fp_slot_shm *slots;
+    fp_a32 *owners;
+    u8 *rings;
+    u64 spans;           /* offset of the first span */
+    u64 size;
+    u32 nslots, ncells, nworkers, nspans;
+    int fd;
+} fp_shm;
+
+/* Parent: a new one for `nworkers` workers with room for `bytes` of big payloads (less where
+ * limits forbid). 0, FP_NOMEM or FP_SYSTEM. */
+int fp_shm_create(fp_shm *m, u32 nworkers, u64 bytes);
+/* Worker: map what `fd` names; takes the descriptor over. 0, FP_SYSTEM or FP_CORRUPT. */
+int fp_shm_attach(fp_shm *m, int fd);
+/* Parent's last act also gives the pages back, whoever may still hold the descriptor. */
+void fp_shm_close(fp_shm *m, bool destroy);
+
+static inline u8 *
+fp_shm_at(const fp_shm *m, u64 offset)
+{
+    return (u8 *)m->head + offset;
+}
+
+/* Does [offset, offset + size) lie in the spans? (overflow-safe) */
+static inline bool
+fp_shm_in_spans(const fp_shm *m, u64 offset, u64 size)
+{
+    return offset >= m->spans && offset <= m->size && size <= m->size - offset;
+}
+
+#endif

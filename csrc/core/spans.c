@@ -1,0 +1,136 @@
+#include "spans.h"
+#include "error.h"
+#include "os.h"
+
+static u32
+count_of(u64 size)
+{
+    return (u32)((size + FP_SPAN - 1) / FP_SPAN);
+}
+
+static u32
+index_of(const fp_shm *m, u64 offset)
+{
+    return (u32)((offset - m->spans) / FP_SPAN);
+}
+
+static u32
+owner_of(const fp_shm *m, u32 i)
+{
+    return fp_load_acquire(&m->owners[i]) & ~FP_SPAN_RESERVED;
+}
+
+/* Change a word's owner, keeping its RESERVED bit. */
+static bool
+change_owner(const fp_shm *m, u32 i, u32 from, u32 to)
+{
+    u32 word = fp_load_acquire(&m->owners[i]);
+    return (word & ~FP_SPAN_RESERVED) == from &&
+           fp_cas32(&m->owners[i], word, to | (word & FP_SPAN_RESERVED));
+}
+
+static void
+free_run(const fp_shm *m, u32 first, u32 n)
+{
+    for (u32 i = first; i < first + n; i++) {
+        u32 word = fp_load_relaxed(&m->owners[i]);
+        fp_store_release(&m->owners[i], word & FP_SPAN_RESERVED);
+    }
+}
+
+/* Claim spans [first, first + n): how many could be had. */
+static u32
+claim_run(const fp_shm *m, u32 owner, u32 first, u32 n)
+{
+    u32 got = 0;
+    while (got < n && change_owner(m, first + got, FP_SPAN_FREE, owner)) {
+        got++;
+    }
+    return got;
+}
+
+static int
+reserve_run(const fp_shm *m, u32 first, u32 n)
+{
+    for (u32 i = first; i < first + n; i++) {
+        u32 word = fp_load_relaxed(&m->owners[i]);
+        if (word & FP_SPAN_RESERVED) {
+            continue;
+        }
+        if (fp_reserve(m->fd, m->spans + (u64)i * FP_SPAN, FP_SPAN) != FP_OK) {
+            return FP_NOMEM;
+        }
+        fp_store_relaxed(&m->owners[i], word | FP_SPAN_RESERVED);
+    }
+    return FP_OK;
+}
+
+/* First fit in [from, to). */
+static int
+claim_between(const fp_shm *m, u32 owner, u32 from, u32 to, u32 n, u32 *first)
+{
+    for (u32 i = from; i + n <= to; i++) {
+        if (owner_of(m, i) != FP_SPAN_FREE) {
+            continue;
+        }
+        u32 got = claim_run(m, owner, i, n);
+        if (got == n) {
+            *first = i;
+            return FP_OK;
+        }
+        free_run(m, i, got);
+        i += got;
+    }
+    return FP_NOMEM;
+}
+
+int
+fp_spans_claim(const fp_shm *m, u32 owner, u32 first, u64 size, u64 *offset)
+{
+    if (size > (u64)m->nspans * FP_SPAN) {
+        return FP_NOMEM;
+    }
+    u32 n = count_of(size), at = 0;
+    if (claim_between(m, owner, first, m->nspans, n, &at) != FP_OK &&
+        claim_between(m, owner, 0, m->nspans, n, &at) != FP_OK) {
+        return FP_NOMEM;
+    }
+    if (reserve_run(m, at, n) != FP_OK) {
+        free_run(m, at, n);
+        return FP_NOMEM;
+    }
+    *offset = m->spans + (u64)at * FP_SPAN;
+    return FP_OK;
+}
+
+void
+fp_spans_free(const fp_shm *m, u64 offset, u64 size)
+{
+    free_run(m, index_of(m, offset), count_of(size));
+}
+
+int
+fp_spans_take_over(const fp_shm *m, u32 w, u64 offset, u64 size)
+{
+    if (size == 0 || !fp_shm_in_spans(m, offset, size) || (offset - m->spans) % FP_SPAN != 0) {
+        return FP_CORRUPT;
+    }
+    u32 first = index_of(m, offset), n = count_of(size);
+    for (u32 i = first; i < first + n; i++) {
+        if (owner_of(m, i) != FP_SPAN_WORKER + w) {
+            return FP_CORRUPT;
+        }
+    }
+    for (u32 i = first; i < first + n; i++) {
+        change_owner(m, i, FP_SPAN_WORKER + w, FP_SPAN_PARENT);
+    }
+    return FP_OK;
+}
+
+void
+fp_spans_free_of(const fp_shm *m, u32 w)
+{
+    for (u32 i = 0; i < m->nspans; i++) {
+        change_owner(m, i, FP_SPAN_WORKER + w, FP_SPAN_FREE);
+    }
+}

@@ -1,0 +1,61 @@
+/* One submitted call, from submit to its outcome: the parent's private record.
+ *
+ * Memory    malloc, reference-counted: the pool holds one until the outcome is known, the
+ *           Python Future another. A Future that is dropped early leaves the pool's.
+ * State     QUEUED -> SENT -> DONE, QUEUED -> DONE (cancelled, broken); the bit COURIER beside it.
+ *           Written under the pool's lock; read anywhere (acquire): after DONE all else is constant.
+ * COURIER   "somebody else must be told" (callbacks, foreign waiters). Set by fetch_or, as DONE is,
+ *           so either the setter sees DONE or whoever sets DONE sees COURIER.
+ */
+#ifndef FP_TASK_H
+#define FP_TASK_H
+
+#include <stddef.h>
+#include "layout.h"
+
+enum { FP_TASK_QUEUED = 0, FP_TASK_SENT = 1, FP_TASK_DONE = 2, FP_TASK_COURIER = 4 };
+
+enum {
+    FP_OUTCOME_NONE,
+    FP_OUTCOME_REPLY,       /* `reply_kind`, `reply` or `reply_offset`, `reply_size` */
+    FP_OUTCOME_CANCELLED,
+    FP_OUTCOME_BROKEN,      /* the pool broke: fp_pool.death tells why */
+    FP_OUTCOME_CORRUPT,     /* its worker wrote nonsense into shared memory */
+    FP_OUTCOME_NOMEM,
+};
+
+struct fp_node;
+
+typedef struct fp_task {
+    fp_a32 refs;
+    fp_a32 state;
+    u32 slot, generation;   /* while SENT */
+    u32 kind, fn;           /* FP_CALL_*, function id */
+    u64 size;               /* of the call's payload */
+    u64 block;              /* while SENT: where it lies in the blocks, 0 if inline */
+    u8 *call;               /* while QUEUED: the payload, here or in `small` */
+    char *label;            /* what runs, for messages; NULL: the function table knows */
+    struct fp_task *next;   /* in the backlog */
+    struct fp_task *next_for_courier;
+    struct fp_node *nodes;  /* who waits natively */
+    void *owner;            /* the Future, once COURIER is set (a strong reference) */
+    u8 *reply;              /* private copy, or NULL */
+    u64 reply_size, reply_offset;
+    u32 outcome, reply_kind;
+    u8 small[];
+} fp_task;
+
+/* A task with one reference; a payload of up to FP_INLINE bytes is copied, `label` is taken over. */
+fp_task *fp_task_new(u32 fn, u32 kind, const u8 *data, u64 size, char *label);
+void fp_task_incref(fp_task *t);
+/* True if that was the last reference: the caller frees what it holds, then calls fp_task_free. */
+bool fp_task_decref(fp_task *t);
+void fp_task_free(fp_task *t);
+
+static inline bool
+fp_task_is_done(const fp_task *t)
+{
+    return fp_load_acquire(&t->state) & FP_TASK_DONE;
+}
+
+#endif

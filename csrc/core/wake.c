@@ -1,0 +1,118 @@
+#include "wake.h"
+#include "error.h"
+#include "os.h"
+#include "ring.h"
+
+static u32
+idle_words(const fp_shm *m)
+{
+    return (m->nworkers + 63u) / 64u;
+}
+
+static void
+wake(const fp_shm *m, u32 w)
+{
+    fp_a32 *word = &m->workers[w].wk_futex;
+    fp_store_seq_cst(word, 0);
+    fp_futex_wake(word, 1, true);
+}
+
+bool
+fp_wake_one(const fp_shm *m)
+{
+    for (u32 i = 0; i < idle_words(m); i++) {
+        u64 bits = fp_load_seq_cst(&m->idle[i]);
+        while (bits != 0) {
+            u64 bit = bits & -bits;
+            u64 before = atomic_fetch_and(&m->idle[i], ~bit);
+            u32 w = i * 64u + (u32)__builtin_ctzll(bit);
+            if ((before & bit) && w < m->nworkers) {
+                wake(m, w);
+                return true;
+            }
+            bits = before & ~bit;
+        }
+    }
+    return false;
+}
+
+void
+fp_wake_all(const fp_shm *m)
+{
+    for (u32 w = 0; w < m->nworkers; w++) {
+        if (fp_load_relaxed(&m->workers[w].wk_phase) != FP_WORKER_NONE) {
+            wake(m, w);
+        }
+    }
+}
+
+void
+fp_wake_for_task(const fp_shm *m)
+{
+    u32 watcher = fp_load_seq_cst(&m->head->wk_watch);
+    if (watcher != 0 && fp_cas32(&m->head->wk_watch, watcher, 0)) {
+        return;
+    }
+    fp_wake_one(m);
+}
+
+void
+fp_wake_helper(const fp_shm *m)
+{
+    if (!fp_ring_is_empty(m) && fp_load_seq_cst(&m->head->wk_watch) == 0) {
+        fp_wake_one(m);
+    }
+}
+
+bool
+fp_watch_take(const fp_shm *m, u32 w)
+{
+    u32 holder = fp_load_relaxed(&m->head->wk_watch);
+    return holder == w + 1 || (holder == 0 && fp_cas32(&m->head->wk_watch, 0, w + 1));
+}
+
+void
+fp_watch_drop(const fp_shm *m, u32 w)
+{
+    if (fp_load_relaxed(&m->head->wk_watch) == w + 1) {
+        fp_cas32(&m->head->wk_watch, w + 1, 0);
+    }
+}
+
+void
+fp_sleep_announce(const fp_shm *m, u32 w)
+{
+    fp_store_relaxed(&m->workers[w].wk_futex, 1);
+    atomic_fetch_or(&m->idle[w / 64], 1ull << (w % 64));
+    fp_watch_drop(m, w);
+}
+
+void
+fp_sleep_cancel(const fp_shm *m, u32 w)
+{
+    atomic_fetch_and(&m->idle[w / 64], ~(1ull << (w % 64)));
+}
+
+int
+fp_sleep(const fp_shm *m, u32 w)
+{
+    fp_a32 *word = &m->workers[w].wk_futex;
+    while (fp_load_acquire(word) == 1) {
+        if (fp_futex_wait(word, 1, FP_NEVER, true) == FP_INTR) {
+            return FP_INTR;
+        }
+    }
+    fp_sleep_cancel(m, w);   /* the waker cleared it, unless it was a wake for everybody */
+    return FP_OK;
+}
+
+u32
+fp_busy_workers(const fp_shm *m)
+{
+    u32 quiet = fp_load_relaxed(&m->head->wk_watch) != 0;
+    for (u32 i = 0; i < idle_words(m); i++) {
+        quiet += (u32)__builtin_popcountll(fp_load_relaxed(&m->idle[i]));
+    }
+    u32 live = fp_load_relaxed(&m->head->hd_live);
+    return live > quiet ? live - quiet : 0;
+}

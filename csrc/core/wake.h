@@ -1,0 +1,40 @@
+/* Who sleeps, who watches, whom to wake: the workers' side.
+ *
+ * Memory    shared: wk_futex and the idle map (one bit per worker: idempotent, unlike a count),
+ *           wk_watch (the watch token: worker + 1, or 0).
+ * Sleep     wk_futex = 1; idle bit; give up the token; look for a task ONCE MORE; FUTEX_WAIT.
+ * Wake      a task is published first; then take the token from its holder (who spins and will
+ *           see the task), else clear one idle bit, wk_futex = 0, FUTEX_WAKE.
+ * Ordering  these accesses are seq_cst: either the sleeper's last look sees the task (rg_tail),
+ *           or the waker sees the bit. A token once relied on is gone, so a watcher that is
+ *           stopped or dead delays one task at most, and a claimer that sees more work,
+ *           sleepers and no watcher wakes one (fp_wake_helper).
+ * Blocking  fp_worker_sleep, without any lock.
+ * Death     a sleeper's bit and token are cleared by reap, which also wakes everybody: whoever
+ *           died between clearing a bit and FUTEX_WAKE owed that wake.
+ */
+#ifndef FP_WAKE_H
+#define FP_WAKE_H
+
+#include "shm.h"
+
+/* Wake one sleeping worker; false if none slept. */
+bool fp_wake_one(const fp_shm *m);
+void fp_wake_all(const fp_shm *m);
+/* Parent, after fp_publish: make sure that somebody will look. */
+void fp_wake_for_task(const fp_shm *m);
+/* Worker, after a claim: pass the word on if there is more to do. */
+void fp_wake_helper(const fp_shm *m);
+
+bool fp_watch_take(const fp_shm *m, u32 w);   /* is the token mine now? */
+void fp_watch_drop(const fp_shm *m, u32 w);
+
+/* Worker: announce the sleep. Then look for work once more, then fp_sleep or fp_sleep_cancel. */
+void fp_sleep_announce(const fp_shm *m, u32 w);
+int fp_sleep(const fp_shm *m, u32 w);         /* FP_OK, or FP_INTR: still announced */
+void fp_sleep_cancel(const fp_shm *m, u32 w);
+
+/* Workers that are neither asleep nor watching. */
+u32 fp_busy_workers(const fp_shm *m);
+
+#endif

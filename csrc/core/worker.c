@@ -1,0 +1,187 @@
+#include "worker.h"
+#include "error.h"
+#include "os.h"
+#include "spans.h"
+#include "wake.h"
+
+#include <unistd.h>
+
+int
+fp_worker_attach(fp_worker *k, int memfd, int bell, u32 w)
+{
+    *k = (fp_worker){.w = w, .bell = bell};
+    int rc = fp_shm_attach(&k->shm, memfd);
+    if (rc != FP_OK) {
+        return rc;
+    }
+    if (w >= k->shm.nworkers) {
+        fp_shm_close(&k->shm, false);
+        return FP_CORRUPT;
+    }
+    k->ring_tail = fp_load_acquire(&k->shm.workers[w].wk_ring_head);
+    fp_spin_init(&k->spin);
+    return FP_OK;
+}
+
+void
+fp_worker_detach(fp_worker *k)
+{
+    fp_shm_close(&k->shm, false);
+    close(k->bell);
+}
+
+void
+fp_worker_phase(fp_worker *k, u32 phase)
+{
+    fp_store_release(&k->shm.workers[k->w].wk_phase, phase);
+}
+
+static bool
+stopped(const fp_worker *k)
+{
+    return fp_load_seq_cst(&k->shm.head->hd_flags) & FP_STOP;
+}
+
+static void
+read_call(const fp_worker *k, fp_call *call)
+{
+    const fp_slot_shm *sl = &k->shm.slots[call->slot];
+    call->kind = sl->sl_kind;
+    call->fn = sl->sl_fn;
+    call->size = sl->sl_len;
+    call->data = sl->sl_offset ? fp_shm_at(&k->shm, sl->sl_offset) : sl->sl_inline;
+}
+
+int
+fp_worker_next(fp_worker *k, fp_call *call)
+{
+    bool bell = false;
+    int rc = fp_claim(&k->shm, k->w, &call->slot, &call->generation, &bell);
+    if (bell) {
+        fp_eventfd_ring(k->bell);
+    }
+    if (rc != FP_OK) {
+        return stopped(k) ? FP_CLOSED : FP_EMPTY;
+    }
+    fp_watch_drop(&k->shm, k->w);   /* who runs a task does not watch */
+    fp_wake_helper(&k->shm);
+    read_call(k, call);
+    return FP_OK;
+}
+
+static bool
+worth_a_look(const void *worker)
+{
+    const fp_worker *k = worker;
+    return !fp_ring_is_empty(&k->shm) || stopped(k);
+}
+
+/* One idle worker may watch, while a CPU is free for it. */
+static bool
+watch(fp_worker *k)
+{
+    if (k->spin.cpus < 2 || fp_busy_workers(&k->shm) >= k->spin.cpus || !fp_watch_take(&k->shm, k->w)) {
+        return false;
+    }
+    return fp_spin_until(&k->spin, worth_a_look, k);
+}
+
+int
+fp_worker_wait(fp_worker *k)
+{
+    fp_spin_begin(&k->spin);
+    int rc = FP_OK;
+    if (!watch(k)) {
+        fp_sleep_announce(&k->shm, k->w);
+        if (worth_a_look(k)) {
+            fp_sleep_cancel(&k->shm, k->w);
+        }
+        else {
+            rc = fp_sleep(&k->shm, k->w);
+        }
+    }
+    if (rc == FP_INTR) {
+        /* the caller runs signal handlers: nobody must count on this worker meanwhile */
+        fp_sleep_cancel(&k->shm, k->w);
+    }
+    fp_spin_end(&k->spin);
+    return rc;
+}
+
+/* My byte ring: room for `size` bytes in one piece, or NULL. */
+static u8 *
+ring_room(fp_worker *k, u64 size, u32 *end)
+{
+    u32 freed = fp_load_acquire(&k->shm.workers[k->w].wk_ring_head);
+    u32 at = k->ring_tail % FP_RING;
+    u32 skip = at + size > FP_RING ? FP_RING - at : 0;   /* not across the ring's end */
+    if (k->ring_tail - freed + skip + size > FP_RING) {
+        return NULL;
+    }
+    k->ring_tail += skip + (u32)size;
+    *end = k->ring_tail;
+    return k->shm.rings + (u64)k->w * FP_RING + (skip ? 0 : at);
+}
+
+u8 *
+fp_worker_reply(fp_worker *k, const fp_call *call, u64 size, fp_reply *reply)
+{
+    fp_slot_shm *sl = &k->shm.slots[call->slot];
+    reply->size = size;
+    reply->offset = 0;
+    reply->ring_end = 0;
+    if (size <= FP_INLINE) {
+        return sl->sl_inline;
+    }
+    u8 *room = NULL;
+    if (size <= FP_RING_MAX) {
+        room = ring_room(k, size, &reply->ring_end);
+        if (room != NULL) {
+            reply->offset = (u64)(room - (u8 *)k->shm.head);
+            return room;
+        }
+        fp_eventfd_ring(k->bell);   /* nobody collects: let the manager do it */
+    }
+    u32 favourite = (u32)((u64)k->shm.nspans * (k->w + 1) / (k->shm.nworkers + 1));
+    if (fp_spans_claim(&k->shm, FP_SPAN_WORKER + k->w, favourite, size, &reply->offset) != FP_OK) {
+        return NULL;
+    }
+    return fp_shm_at(&k->shm, reply->offset);
+}
+
+int
+fp_worker_complete(fp_worker *k, const fp_call *call, const fp_reply *reply)
+{
+    fp_slot_shm *sl = &k->shm.slots[call->slot];
+    sl->sl_kind = reply->kind;
+    sl->sl_len = reply->size;
+    sl->sl_offset = reply->offset;
+    sl->sl_ring_end = reply->ring_end;
+    u32 flags;
+    int rc = fp_complete(&k->shm, k->w, call->slot, call->generation, &flags);
+    if (rc != FP_OK) {
+        return rc;
+    }
+    if (flags & FP_CQ_WAITER) {
+        fp_futex_wake(&k->shm.head->cq_head, 1, true);
+    }
+    if (flags & FP_CQ_BELL) {
+        fp_eventfd_ring(k->bell);
+    }
+    return FP_OK;
+}
+
+int
+fp_worker_function(const fp_worker *k, u32 id, const u8 **data, u64 *size)
+{
+    if (id == 0 || id > FP_NFUNCTIONS) {
+        return FP_CORRUPT;
+    }
+    const fp_function_shm *fn = &k->shm.functions[id - 1];
+    if (!fp_shm_in_spans(&k->shm, fn->fn_offset, fn->fn_len)) {
+        return FP_CORRUPT;
+    }
+    *data = fp_shm_at(&k->shm, fn->fn_offset);
+    *size = fn->fn_len;
+    return FP_OK;
+}

@@ -1,0 +1,53 @@
+/* A worker's side of the transport: next task, room for the reply, done, sleep. No Python.
+ *
+ * Memory    fp_worker is private to the worker process; what it shares is in layout.h.
+ * Replies   up to FP_INLINE bytes in the slot, up to FP_RING_MAX in the worker's own byte ring
+ *           (written by it, freed by the parent in order), else in spans that the worker claims
+ *           and the parent takes over.
+ * Blocking  fp_worker_wait only.
+ */
+#ifndef FP_WORKER_H
+#define FP_WORKER_H
+
+#include "ring.h"
+#include "spin.h"
+
+typedef struct {
+    fp_shm shm;
+    u32 w;              /* my index */
+    int bell;           /* eventfd of the parent's manager */
+    u32 ring_tail;      /* bytes ever put into my reply ring, mod 2^32 */
+    fp_spin spin;
+} fp_worker;
+
+typedef struct {
+    u32 slot, generation;
+    u32 kind, fn;       /* FP_CALL_*, id in the function table */
+    const u8 *data;     /* the payload: valid until the reply is begun */
+    u64 size;
+} fp_call;
+
+typedef struct {
+    u32 kind;           /* FP_REPLY_* */
+    u32 ring_end;
+    u64 offset, size;
+} fp_reply;
+
+/* Takes both descriptors over. 0, FP_SYSTEM or FP_CORRUPT. */
+int fp_worker_attach(fp_worker *k, int memfd, int bell, u32 w);
+void fp_worker_detach(fp_worker *k);
+
+/* The next task without waiting. 0, FP_EMPTY, or FP_CLOSED: nothing to do, and never again. */
+int fp_worker_next(fp_worker *k, fp_call *call);
+/* Wait until there may be something: 0 or FP_INTR. */
+int fp_worker_wait(fp_worker *k);
+/* Room for a reply of `size` bytes; NULL if shared memory has run out. */
+u8 *fp_worker_reply(fp_worker *k, const fp_call *call, u64 size, fp_reply *reply);
+/* Hand the reply over. 0 or FP_CONDEMNED. */
+int fp_worker_complete(fp_worker *k, const fp_call *call, const fp_reply *reply);
+/* Where function `id` lies: 0 with `*data`, or FP_CORRUPT. */
+int fp_worker_function(const fp_worker *k, u32 id, const u8 **data, u64 *size);
+/* Tell the parent what this worker is up to (FP_WORKER_*). */
+void fp_worker_phase(fp_worker *k, u32 phase);
+
+#endif

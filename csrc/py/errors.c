@@ -1,0 +1,108 @@
+#include "errors.h"
+#include "../core/error.h"
+
+PyObject *
+fp_call_helper(const char *module, const char *name, const char *format, ...)
+{
+    PyObject *result = NULL, *args = NULL, *callable = NULL;
+    PyObject *mod = PyImport_ImportModule(module);
+    if (mod == NULL) {
+        return NULL;
+    }
+    va_list list;
+    va_start(list, format);
+    args = Py_VaBuildValue(format, list);   /* a format in parentheses: always a tuple */
+    va_end(list);
+    callable = PyObject_GetAttrString(mod, name);
+    if (args != NULL && callable != NULL) {
+        result = PyObject_Call(callable, args, NULL);
+    }
+    Py_XDECREF(args);
+    Py_XDECREF(callable);
+    Py_DECREF(mod);
+    return result;
+}
+
+PyObject *
+fp_raise_code(int code)
+{
+    switch (code) {
+    case FP_NOMEM:
+        PyErr_SetString(PyExc_MemoryError, "fastpool could not get the memory it needs");
+        break;
+    case FP_SYSTEM:
+        PyErr_SetFromErrno(PyExc_OSError);
+        break;
+    case FP_CORRUPT:
+        PyErr_SetString(PyExc_RuntimeError, "what should be a fastpool's shared memory is something else");
+        break;
+    case FP_FULL:
+        PyErr_SetString(PyExc_RuntimeError, "all workers of the pool are started already");
+        break;
+    default:
+        PyErr_Format(PyExc_SystemError, "unexpected result %d of fastpool's core", code);
+    }
+    return NULL;
+}
+
+bool
+fp_refuse_after_fork(const fp_pool *p)
+{
+    if (p->fork_generation == fp_fork_generation()) {
+        return false;
+    }
+    PyErr_SetString(PyExc_RuntimeError,
+                    "this process pool belongs to the process that made it, and this is a process forked "
+                    "from that one: make a pool of its own here");
+    return true;
+}
+
+PyObject *
+fp_fetch_exception(void)
+{
+#if PY_VERSION_HEX >= 0x030C0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    if (traceback != NULL && value != NULL) {
+        PyException_SetTraceback(value, traceback);
+    }
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+#endif
+}
+
+static PyObject *
+broken_exception(const fp_pool *p)
+{
+    const fp_death *d = &p->death;
+    if (d->reason != NULL) {
+        return fp_call_helper("fastpool.errors", "pool_broken", "(z)", d->reason);
+    }
+    if (d->exitcode_known) {
+        return fp_call_helper("fastpool.errors", "worker_died", "(iiz)", d->pid, d->exitcode, d->label);
+    }
+    return fp_call_helper("fastpool.errors", "worker_died", "(iOz)", d->pid, Py_None, d->label);
+}
+
+PyObject *
+fp_outcome_exception(const fp_pool *p, const fp_task *t)
+{
+    PyObject *exc;
+    switch (t->outcome) {
+    case FP_OUTCOME_BROKEN:
+        exc = broken_exception(p);
+        break;
+    case FP_OUTCOME_NOMEM:
+        exc = fp_call_helper("fastpool.errors", "out_of_memory", "(zK)", fp_pool_label(p, t),
+                             (unsigned long long)((u64)p->shm.nspans * FP_SPAN));
+        break;
+    default:
+        exc = fp_call_helper("fastpool.errors", "pool_broken", "(s)",
+                             "A worker process wrote a reply that makes no sense.");
+    }
+    return exc != NULL ? exc : fp_fetch_exception();
+}

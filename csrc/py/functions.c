@@ -1,0 +1,221 @@
+#include "functions.h"
+#include "pickling.h"
+#include "../core/error.h"
+
+#include <string.h>
+
+/* sys.modules[module].__dict__[name], borrowed; NULL (no exception) if it is not there. */
+static PyObject *
+look_up(fp_state *st, PyObject *module, PyObject *name)
+{
+    PyObject *m = PyDict_GetItemWithError(st->modules, module);
+    if (m == NULL || !PyModule_Check(m)) {
+        PyErr_Clear();
+        return NULL;
+    }
+    PyObject *found = PyDict_GetItemWithError(PyModule_GetDict(m), name);
+    if (found == NULL) {
+        PyErr_Clear();
+    }
+    return found;
+}
+
+/* Its module and name as pickle sees them, new references; false: not of the kind that has them. */
+static bool
+names_of(fp_state *st, PyObject *function, PyObject **module, PyObject **name)
+{
+    if (!PyFunction_Check(function) && !PyCFunction_CheckExact(function)) {
+        return false;
+    }
+    *module = PyObject_GetAttr(function, st->s_module);
+    *name = PyObject_GetAttr(function, st->s_qualname);
+    if (*module != NULL && *name != NULL && PyUnicode_CheckExact(*module) && PyUnicode_CheckExact(*name) &&
+        PyUnicode_FindChar(*name, '.', 0, PyUnicode_GET_LENGTH(*name), 1) == -1) {
+        return true;
+    }
+    PyErr_Clear();
+    Py_CLEAR(*module);
+    Py_CLEAR(*name);
+    return false;
+}
+
+static fp_known_function *
+place_of(fp_functions *f, PyObject *function)
+{
+    return &f->known[((uintptr_t)function >> 4) % FP_FUNCTION_CACHE];
+}
+
+/* Is the remembered function still the one, under the same names? */
+static bool
+still_holds(fp_state *st, const fp_known_function *k, PyObject *function)
+{
+    if (k->function != function || !PyFunction_Check(function)) {
+        if (k->function != function || !PyCFunction_CheckExact(function)) {
+            return false;
+        }
+    }
+    else {
+        const PyFunctionObject *fn = (PyFunctionObject *)function;
+        if (fn->func_module != k->module || fn->func_qualname != k->name) {
+            return false;
+        }
+    }
+    return look_up(st, k->module, k->name) == function;
+}
+
+static void
+remember(fp_functions *f, PyObject *function, PyObject *module, PyObject *name, int id)
+{
+    fp_known_function *k = place_of(f, function), old = *k;
+    *k = (fp_known_function){function, Py_NewRef(module), Py_NewRef(name), id};
+    Py_XDECREF(old.module);
+    Py_XDECREF(old.name);
+}
+
+void
+fp_functions_clear(fp_functions *f)
+{
+    for (u32 i = 0; i < FP_FUNCTION_CACHE; i++) {
+        Py_CLEAR(f->known[i].module);
+        Py_CLEAR(f->known[i].name);
+        f->known[i].function = NULL;
+    }
+    Py_CLEAR(f->ids);
+}
+
+/* Does anybody ask pickle to treat this type in a way of its own? */
+static bool
+has_reducer(fp_state *st, PyObject *function)
+{
+    PyObject *extra = PyObject_GetAttrString(st->ForkingPickler, "_extra_reducers");
+    PyObject *copyreg = PyImport_ImportModule("copyreg");
+    PyObject *table = copyreg ? PyObject_GetAttrString(copyreg, "dispatch_table") : NULL;
+    PyObject *type = (PyObject *)Py_TYPE(function);
+    bool has = extra == NULL || table == NULL || PySequence_Contains(extra, type) != 0 ||
+               PySequence_Contains(table, type) != 0;
+    Py_XDECREF(extra);
+    Py_XDECREF(copyreg);
+    Py_XDECREF(table);
+    PyErr_Clear();
+    return has;
+}
+
+static int
+add_to_table(fp_state *st, fp_pool *pool, PyObject *function)
+{
+    if (has_reducer(st, function)) {
+        return 0;
+    }
+    fp_pickler *p = fp_pickle(st, function);
+    if (p == NULL) {
+        return -1;
+    }
+    char *label = fp_function_label(st, function);
+    int id = fp_pool_add_function(pool, p->writer->data, p->writer->size, label ? label : "?");
+    free(label);
+    fp_pickler_give_back(st, p);
+    return id > 0 ? id : 0;   /* a full table: these calls are pickled whole */
+}
+
+static int
+id_by_name(fp_state *st, fp_pool *pool, fp_functions *f, PyObject *function, PyObject *module, PyObject *name)
+{
+    if (f->ids == NULL && (f->ids = PyDict_New()) == NULL) {
+        return -1;
+    }
+    PyObject *key = PyTuple_Pack(2, module, name), *number = NULL;
+    if (key == NULL) {
+        return -1;
+    }
+    int id = -1;
+    PyObject *found = PyDict_GetItemWithError(f->ids, key);
+    if (found != NULL) {
+        id = (int)PyLong_AsLong(found);
+    }
+    else if (!PyErr_Occurred()) {
+        id = add_to_table(st, pool, function);
+        if (id > 0) {
+            number = PyLong_FromLong(id);
+            if (number == NULL || PyDict_SetItem(f->ids, key, number) < 0) {
+                id = -1;
+            }
+        }
+    }
+    Py_XDECREF(number);
+    Py_DECREF(key);
+    return id;
+}
+
+int
+fp_function_id(fp_state *st, fp_pool *pool, fp_functions *f, PyObject *function)
+{
+    const fp_known_function *k = place_of(f, function);
+    if (still_holds(st, k, function)) {
+        return k->id;
+    }
+    PyObject *module = NULL, *name = NULL;
+    if (!names_of(st, function, &module, &name)) {
+        return 0;
+    }
+    int id = 0;
+    if (look_up(st, module, name) == function) {
+        id = id_by_name(st, pool, f, function, module, name);
+        if (id > 0) {
+            remember(f, function, module, name, id);
+        }
+    }
+    Py_DECREF(module);
+    Py_DECREF(name);
+    return id;
+}
+
+char *
+fp_function_label(fp_state *st, PyObject *function)
+{
+    PyObject *type, *value, *traceback, *text = NULL;
+    char *label = NULL;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyObject *name = PyObject_GetAttr(function, st->s_qualname);
+    if (name == NULL) {
+        PyErr_Clear();
+        name = PyType_GetQualName(Py_TYPE(function));
+    }
+    PyObject *module = PyObject_GetAttr(function, st->s_module);
+    if (name != NULL && module != NULL && PyUnicode_Check(module)) {
+        text = PyUnicode_FromFormat("%U.%S", module, name);
+    }
+    else if (name != NULL) {
+        PyErr_Clear();
+        text = PyObject_Str(name);
+    }
+    const char *utf8 = text ? PyUnicode_AsUTF8(text) : NULL;
+    if (utf8 != NULL) {
+        label = strdup(utf8);
+    }
+    Py_XDECREF(name);
+    Py_XDECREF(module);
+    Py_XDECREF(text);
+    PyErr_Restore(type, value, traceback);
+    return label;
+}
+
+PyObject *
+fp_function_find(fp_state *st, fp_found_function *found, const u8 *data, size_t size)
+{
+    if (found->function != NULL && look_up(st, found->module, found->name) == found->function) {
+        return Py_NewRef(found->function);
+    }
+    PyObject *function = fp_unpickle(st, data, size);
+    PyObject *module = NULL, *name = NULL;
+    if (function == NULL || !names_of(st, function, &module, &name)) {
+        return function;
+    }
+    if (look_up(st, module, name) == function) {
+        Py_XSETREF(found->function, Py_NewRef(function));
+        Py_XSETREF(found->module, Py_NewRef(module));
+        Py_XSETREF(found->name, Py_NewRef(name));
+    }
+    Py_DECREF(module);
+    Py_DECREF(name);
+    return function;
+}

@@ -1,0 +1,181 @@
+/* fastpool._core: the module, its types and its state. */
+#include "future.h"
+#include "pickling.h"
+#include "worker_loop.h"
+#include "../core/error.h"
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+extern PyType_Spec fp_executor_spec, fp_waitset_spec;
+PyObject *fp_watch_futures(PyObject *module, PyObject *futures);
+
+/* A sentence that says why this machine cannot run fastpool, or None. */
+static PyObject *
+module_obstacle(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
+{
+    int fd = fp_memfd_create("fastpool-probe");
+    if (fd < 0) {
+        return PyUnicode_FromFormat("the kernel refuses memfd_create: %s", strerror(errno));
+    }
+    close(fd);
+    Py_RETURN_NONE;
+}
+
+static PyMethodDef module_methods[] = {
+    {"obstacle", module_obstacle, METH_NOARGS, PyDoc_STR(
+     "obstacle($module)\n--\n\nWhat keeps this machine from running fastpool, a sentence; None: nothing.")},
+    {"watch_futures", fp_watch_futures, METH_O, PyDoc_STR(
+     "watch_futures($module, futures, /)\n--\n\n(those that are done, WaitSet of the others), or None if some cannot be waited for natively.")},
+    {"work", fp_worker_run, METH_VARARGS, PyDoc_STR(
+     "work($module, memfd, bell, index, max_tasks, /)\n--\n\nA worker's life. Takes the descriptors over.")},
+    {"watch_owner", fp_worker_watch_owner, METH_O, PyDoc_STR(
+     "watch_owner($module, pid, /)\n--\n\nEnd this process when that one does.")},
+    {NULL},
+};
+
+static PyObject *
+import_from(const char *module, const char *name)
+{
+    PyObject *m = PyImport_ImportModule(module);
+    PyObject *object = m ? PyObject_GetAttrString(m, name) : NULL;
+    Py_XDECREF(m);
+    return object;
+}
+
+static int
+add_type(PyObject *module, PyType_Spec *spec, PyTypeObject **place)
+{
+    *place = (PyTypeObject *)PyType_FromModuleAndSpec(module, spec, NULL);
+    if (*place == NULL) {
+        return -1;
+    }
+    return spec->name[strlen("fastpool._core.")] == '_' ? 0 : PyModule_AddType(module, *place);
+}
+
+static int
+borrow(fp_state *st)
+{
+    static const char *const states[] = {"PENDING", "RUNNING", "CANCELLED", "CANCELLED_AND_NOTIFIED", "FINISHED"};
+    struct {
+        PyObject **place;
+        const char *module, *name;
+    } wanted[] = {
+        {&st->loads, "pickle", "loads"},
+        {&st->ForkingPickler, "multiprocessing.reduction", "ForkingPickler"},
+        {&st->BaseFuture, "concurrent.futures._base", "Future"},
+        {&st->CancelledError, "concurrent.futures._base", "CancelledError"},
+        {&st->TimeoutError, "concurrent.futures._base", "TimeoutError"},
+        {&st->Condition, "threading", "Condition"},
+        {&st->modules, "sys", "modules"},
+    };
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        *wanted[i].place = import_from(wanted[i].module, wanted[i].name);
+        if (*wanted[i].place == NULL) {
+            return -1;
+        }
+    }
+    for (size_t i = 0; i < 5; i++) {
+        st->state_names[i] = import_from("concurrent.futures._base", states[i]);
+        if (st->state_names[i] == NULL) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int
+intern(fp_state *st)
+{
+    struct {
+        PyObject **place;
+        const char *text;
+    } wanted[] = {
+        {&st->s_dump, "dump"},     {&st->s_clear_memo, "clear_memo"}, {&st->s_prepare, "_prepare"},
+        {&st->s_module, "__module__"}, {&st->s_qualname, "__qualname__"},
+    };
+    for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
+        *wanted[i].place = PyUnicode_InternFromString(wanted[i].text);
+        if (*wanted[i].place == NULL) {
+            return -1;
+        }
+    }
+    return 0;
+}
+
+static int
+module_exec(PyObject *module)
+{
+    fp_state *st = fp_state_of(module);
+    fp_fork_watch();
+    if (borrow(st) < 0 || intern(st) < 0 ||
+        add_type(module, &fp_writer_spec, &st->Writer) < 0 ||
+        add_type(module, &fp_future_spec, &st->Future) < 0 ||
+        add_type(module, &fp_pool_object_spec, &st->Pool) < 0 ||
+        add_type(module, &fp_executor_spec, &st->Executor) < 0 ||
+        add_type(module, &fp_waitset_spec, &st->WaitSet) < 0) {
+        return -1;
+    }
+    return 0;
+}
+
+#define EACH_OBJECT(X)                                                                              \
+    X(Writer) X(Future) X(Pool) X(Executor) X(WaitSet) X(loads) X(ForkingPickler) X(BaseFuture)     \
+    X(CancelledError) X(TimeoutError) X(Condition) X(modules) X(s_dump) X(s_clear_memo)             \
+    X(s_prepare) X(s_module) X(s_qualname)                                                          \
+    X(state_names[0]) X(state_names[1]) X(state_names[2]) X(state_names[3]) X(state_names[4])
+
+static int
+module_traverse(PyObject *module, visitproc visit, void *arg)
+{
+    fp_state *st = fp_state_of(module);
+#define X(name) Py_VISIT(st->name);
+    EACH_OBJECT(X)
+#undef X
+    return 0;
+}
+
+static int
+module_clear(PyObject *module)
+{
+    fp_state *st = fp_state_of(module);
+    fp_picklers_clear(st);
+#define X(name) Py_CLEAR(st->name);
+    EACH_OBJECT(X)
+#undef X
+    return 0;
+}
+
+static void
+module_free(void *module)
+{
+    module_clear((PyObject *)module);
+}
+
+static PyModuleDef_Slot module_slots[] = {
+    {Py_mod_exec, module_exec},
+#if PY_VERSION_HEX >= 0x030C0000
+    /* several interpreters would share one fork generation and one courier's rules: not tried, so refused */
+    {Py_mod_multiple_interpreters, Py_MOD_MULTIPLE_INTERPRETERS_NOT_SUPPORTED},
+#endif
+    {0, NULL},
+};
+
+PyModuleDef fp_module_def = {
+    PyModuleDef_HEAD_INIT,
+    .m_name = "fastpool._core",
+    .m_doc = PyDoc_STR("The C core of fastpool: use it through the package."),
+    .m_size = sizeof(fp_state),
+    .m_methods = module_methods,
+    .m_slots = module_slots,
+    .m_traverse = module_traverse,
+    .m_clear = module_clear,
+    .m_free = module_free,
+};
+
+PyMODINIT_FUNC
+PyInit__core(void)
+{
+    return PyModuleDef_Init(&fp_module_def);
+}

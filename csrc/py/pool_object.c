@@ -1,0 +1,625 @@
+#include "pool_object.h"
+#include "errors.h"
+#include "future.h"
+#include "pickling.h"
+#include "../core/error.h"
+#include "../core/os.h"
+
+#include <structmember.h>
+
+static fp_pool_object *
+as_pool(PyObject *self)
+{
+    return (fp_pool_object *)self;
+}
+
+/* ------------------------------------------------------------------ life */
+
+static PyObject *
+pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
+{
+    static char *names[] = {"workers", "future_type", "start_courier", NULL};
+    unsigned int workers;
+    PyObject *future_type, *start_courier;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IOO:Pool", names, &workers, &future_type, &start_courier)) {
+        return NULL;
+    }
+    fp_state *st = fp_state_by_type(type);
+    if (!PyType_Check(future_type) || !PyType_IsSubtype((PyTypeObject *)future_type, st->Future)) {
+        PyErr_SetString(PyExc_TypeError, "future_type must be a subclass of FutureBase");
+        return NULL;
+    }
+    fp_pool_object *self = (fp_pool_object *)type->tp_alloc(type, 0);
+    if (self == NULL) {
+        return NULL;
+    }
+    self->monitor.epoll = -1;
+    self->future_type = Py_NewRef(future_type);
+    self->start_courier = Py_NewRef(start_courier);
+    if (workers > FP_MAX_WORKERS) {
+        workers = FP_MAX_WORKERS;
+    }
+    int rc = fp_pool_new(&self->pool, workers);
+    if (rc == FP_OK) {
+        rc = fp_monitor_init(&self->monitor, workers, self->pool->bell);
+    }
+    if (rc != FP_OK) {
+        Py_DECREF(self);
+        return fp_raise_code(rc);
+    }
+    return (PyObject *)self;
+}
+
+static int
+pool_traverse(PyObject *self, visitproc visit, void *arg)
+{
+    fp_pool_object *p = as_pool(self);
+    Py_VISIT(Py_TYPE(self));
+    Py_VISIT(p->future_type);
+    Py_VISIT(p->start_courier);
+    Py_VISIT(p->functions.ids);
+    return 0;
+}
+
+static int
+pool_clear(PyObject *self)
+{
+    fp_pool_object *p = as_pool(self);
+    fp_functions_clear(&p->functions);
+    Py_CLEAR(p->future_type);
+    Py_CLEAR(p->start_courier);
+    return 0;
+}
+
+static void
+pool_dealloc(PyObject *self)
+{
+    fp_pool_object *p = as_pool(self);
+    PyTypeObject *type = Py_TYPE(self);
+    PyObject_GC_UnTrack(self);
+    if (p->weakrefs != NULL) {
+        PyObject_ClearWeakRefs(self);
+    }
+    pool_clear(self);
+    /* in a forked child the mapping is not there and the descriptors are the parent's affair */
+    if (p->pool != NULL && p->pool->fork_generation == fp_fork_generation()) {
+        fp_monitor_fini(&p->monitor);
+        fp_pool_decref(p->pool);
+    }
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+/* ---------------------------------------------------------------- submit */
+
+/* The call as something to pickle, and as what. NULL with an exception, or for a call without payload. */
+static PyObject *
+pack_call(fp_pool_object *p, fp_state *st, PyObject *fn, PyObject *const *args, Py_ssize_t nargs,
+          PyObject *kwnames, u32 *kind, int *id)
+{
+    *id = fp_function_id(st, p->pool, &p->functions, fn);
+    if (*id < 0) {
+        return NULL;
+    }
+    Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+    if (*id > 0 && nargs + nkw == 0) {
+        *kind = FP_CALL_EMPTY;
+        return NULL;
+    }
+    PyObject *positional = PyTuple_New(nargs), *keywords = NULL, *packed = NULL;
+    if (positional == NULL) {
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < nargs; i++) {
+        PyTuple_SET_ITEM(positional, i, Py_NewRef(args[i]));
+    }
+    if (*id > 0 && nkw == 0) {
+        *kind = FP_CALL_ARGS;
+        return positional;
+    }
+    keywords = PyDict_New();
+    for (Py_ssize_t i = 0; keywords != NULL && i < nkw; i++) {
+        if (PyDict_SetItem(keywords, PyTuple_GET_ITEM(kwnames, i), args[nargs + i]) < 0) {
+            Py_CLEAR(keywords);
+        }
+    }
+    if (keywords != NULL && *id > 0) {
+        *kind = FP_CALL_KWARGS;
+        packed = PyTuple_Pack(2, positional, keywords);
+    }
+    else if (keywords != NULL) {
+        *kind = FP_CALL_WHOLE;
+        packed = PyTuple_Pack(3, fn, positional, keywords);
+    }
+    Py_DECREF(positional);
+    Py_XDECREF(keywords);
+    return packed;
+}
+
+/* Pickle the call. 0 with `*pickler` (NULL: no payload); -1 with an exception. */
+static int
+pickle_call(fp_pool_object *p, fp_state *st, PyObject *fn, PyObject *const *args, Py_ssize_t nargs,
+            PyObject *kwnames, u32 *kind, int *id, fp_pickler **pickler)
+{
+    *pickler = NULL;
+    PyObject *packed = pack_call(p, st, fn, args, nargs, kwnames, kind, id);
+    if (packed == NULL) {
+        return PyErr_Occurred() ? -1 : 0;
+    }
+    *pickler = fp_pickle(st, packed);
+    Py_DECREF(packed);
+    return *pickler ? 0 : -1;
+}
+
+/* A call that cannot be pickled is a future that has failed, as in the standard library. */
+static PyObject *
+failed_submit(fp_pool_object *p)
+{
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        return NULL;
+    }
+    PyObject *exc = fp_fetch_exception();
+    PyObject *r = fp_call_helper("fastpool.errors", "add_remote_traceback", "(O)", exc);
+    fp_future *f = NULL;
+    if (r != NULL) {
+        f = fp_future_new((PyTypeObject *)p->future_type, NULL, NULL);
+    }
+    if (f != NULL) {
+        fp_future_fail(f, exc);
+        fp_pool_count_demand(p->pool);
+    }
+    Py_XDECREF(r);
+    Py_DECREF(exc);
+    return (PyObject *)f;
+}
+
+PyObject *
+fp_pool_object_submit(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *const *args,
+                      Py_ssize_t nargs, PyObject *kwnames)
+{
+    if (fp_refuse_after_fork(p->pool)) {
+        return NULL;
+    }
+    u32 kind = FP_CALL_EMPTY;
+    int id;
+    fp_pickler *pickler;
+    if (pickle_call(p, st, fn, args, nargs, kwnames, &kind, &id, &pickler) < 0) {
+        return failed_submit(p);
+    }
+    const u8 *data = pickler ? pickler->writer->data : NULL;
+    u64 size = pickler ? pickler->writer->size : 0;
+    fp_future *f = NULL;
+    int rc = FP_NOMEM;
+    fp_task *task = fp_task_new((u32)id, kind, data, size, id ? NULL : fp_function_label(st, fn));
+    if (task != NULL) {
+        f = fp_future_new((PyTypeObject *)p->future_type, p, task);
+        if (f != NULL) {
+            rc = fp_pool_submit(p->pool, task, data);
+        }
+        else {
+            fp_task_free(task);
+        }
+    }
+    if (pickler != NULL) {
+        fp_pickler_give_back(st, pickler);
+    }
+    if (rc == FP_OK || (f == NULL && task != NULL)) {
+        return (PyObject *)f;
+    }
+    Py_XDECREF(f);
+    if (rc != FP_CLOSED && rc != FP_BROKEN) {
+        fp_raise_code(rc);
+        return failed_submit(p);
+    }
+    return NULL;
+}
+
+static PyObject *
+pool_submit(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    fp_pool_object *p = as_pool(self);
+    if (nargs < 1) {
+        PyErr_SetString(PyExc_TypeError, "submit() needs the function to call");
+        return NULL;
+    }
+    PyObject *f = fp_pool_object_submit(fp_state_by_type(cls), p, args[0], args + 1, nargs - 1, kwnames);
+    if (f == NULL && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_RuntimeError, "the pool takes no more tasks");
+    }
+    return f;
+}
+
+/* ------------------------------------------------------ the manager's calls */
+
+/* The loop that needs no Python: until workers ended, or all is done, or somebody wants attention. */
+static int
+manage_without_gil(fp_pool_object *p, u32 *ended, int most)
+{
+    fp_pool *pool = p->pool;
+    for (;;) {
+        if (fp_pool_manage(pool) || fp_load_acquire(&pool->broken)) {
+            return 0;
+        }
+        int n = fp_monitor_wait(&p->monitor, ended, most);
+        if (n != 0) {
+            return n;
+        }
+        if (fp_load_acquire(&pool->attention)) {
+            fp_store_relaxed(&pool->attention, 0);
+            return 0;
+        }
+    }
+}
+
+static PyObject *
+index_list(const u32 *indices, int n)
+{
+    PyObject *list = PyList_New(n);
+    for (int i = 0; list != NULL && i < n; i++) {
+        PyObject *index = PyLong_FromUnsignedLong(indices[i]);
+        if (index == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, i, index);
+    }
+    return list;
+}
+
+static PyObject *
+pool_manage(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    u32 ended[64];
+    int n;
+    Py_BEGIN_ALLOW_THREADS
+    n = manage_without_gil(as_pool(self), ended, 64);
+    Py_END_ALLOW_THREADS
+    if (n == FP_INTR) {
+        n = 0;
+    }
+    return n < 0 ? fp_raise_code(n) : index_list(ended, n);
+}
+
+/* Which workers ended by now, without waiting for the bell: for the manager's last rounds. */
+static PyObject *
+pool_wait_ended(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    u32 ended[64];
+    int n;
+    Py_BEGIN_ALLOW_THREADS
+    fp_eventfd_clear(as_pool(self)->pool->bell);
+    n = fp_monitor_wait(&as_pool(self)->monitor, ended, 64);
+    Py_END_ALLOW_THREADS
+    if (n == FP_INTR) {
+        n = 0;
+    }
+    return n < 0 ? fp_raise_code(n) : index_list(ended, n);
+}
+
+static PyObject *
+pool_call_attention(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    fp_pool *pool = as_pool(self)->pool;
+    if (pool->fork_generation == fp_fork_generation()) {
+        fp_store_release(&pool->attention, 1);
+        fp_eventfd_ring(pool->bell);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+pool_new_worker(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    int w = fp_pool_new_worker(as_pool(self)->pool);
+    return w < 0 ? fp_raise_code(w) : PyLong_FromLong(w);
+}
+
+/* The process could not be started. */
+static PyObject *
+pool_cancel_worker(PyObject *self, PyObject *arg)
+{
+    fp_pool *pool = as_pool(self)->pool;
+    unsigned long w = PyLong_AsUnsignedLong(arg);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (w < pool->shm.nworkers) {
+        fp_task *none;
+        fp_monitor_remove(&as_pool(self)->monitor, (u32)w);
+        fp_pool_reap(pool, (u32)w, &none);
+    }
+    Py_RETURN_NONE;
+}
+
+static PyObject *
+pool_watch(PyObject *self, PyObject *args)
+{
+    unsigned int w;
+    int pid, sentinel;
+    if (!PyArg_ParseTuple(args, "Iii:watch", &w, &pid, &sentinel)) {
+        return NULL;
+    }
+    if (w >= as_pool(self)->pool->shm.nworkers) {
+        PyErr_SetString(PyExc_ValueError, "no such worker");
+        return NULL;
+    }
+    int rc = fp_monitor_add(&as_pool(self)->monitor, w, pid, sentinel);
+    return rc < 0 ? fp_raise_code(rc) : Py_NewRef(Py_None);
+}
+
+static char *
+copy_text(const char *text)
+{
+    return text ? strdup(text) : NULL;
+}
+
+static PyObject *
+pool_reap(PyObject *self, PyObject *args)
+{
+    fp_pool *pool = as_pool(self)->pool;
+    unsigned int w;
+    int pid;
+    PyObject *exitcode;
+    if (!PyArg_ParseTuple(args, "IiO:reap", &w, &pid, &exitcode)) {
+        return NULL;
+    }
+    if (w >= pool->shm.nworkers) {
+        PyErr_SetString(PyExc_ValueError, "no such worker");
+        return NULL;
+    }
+    fp_death death = {.pid = pid, .exitcode_known = exitcode != Py_None};
+    if (death.exitcode_known) {
+        death.exitcode = (int)PyLong_AsLong(exitcode);
+        if (PyErr_Occurred()) {
+            return NULL;
+        }
+    }
+    fp_monitor_remove(&as_pool(self)->monitor, w);
+    fp_task *task;
+    if (fp_pool_reap(pool, w, &task) == FP_OK) {
+        Py_RETURN_TRUE;
+    }
+    /* the reason first: who waits for the task must find it */
+    death.label = task ? copy_text(fp_pool_label(pool, task)) : NULL;
+    fp_pool_break(pool, death);
+    if (task != NULL) {
+        fp_pool_fail(pool, task);
+    }
+    Py_RETURN_FALSE;
+}
+
+static PyObject *
+pool_break(PyObject *self, PyObject *reason)
+{
+    const char *text = PyUnicode_AsUTF8(reason);
+    if (text == NULL) {
+        return NULL;
+    }
+    fp_pool_break(as_pool(self)->pool, (fp_death){.reason = copy_text(text)});
+    Py_RETURN_NONE;
+}
+
+#define SIMPLE(name, call)                                      \
+    static PyObject *                                           \
+    pool_##name(PyObject *self, PyObject *Py_UNUSED(ignored))   \
+    {                                                           \
+        fp_pool *pool = as_pool(self)->pool;                    \
+        if (pool->fork_generation == fp_fork_generation()) {    \
+            call(pool); /* a copy in a forked child is inert */ \
+        }                                                       \
+        Py_RETURN_NONE;                                         \
+    }
+
+SIMPLE(close, fp_pool_close)
+SIMPLE(stop_workers, fp_pool_stop_workers)
+SIMPLE(cancel_pending, fp_pool_cancel_pending)
+SIMPLE(bury, fp_pool_bury)
+
+static PyObject *
+pool_wants_worker(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    fp_pool *pool = as_pool(self)->pool;
+    return fp_refuse_after_fork(pool) ? NULL : PyBool_FromLong(fp_pool_wants_worker(pool));
+}
+
+static PyObject *
+pool_attachment(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    fp_pool *pool = as_pool(self)->pool;
+    return Py_BuildValue("ii", pool->shm.fd, pool->bell);
+}
+
+/* ---------------------------------------------------------------- courier */
+
+int
+fp_pool_object_want_courier(fp_pool_object *p)
+{
+    if (p->courier_wanted) {
+        return 0;
+    }
+    p->courier_wanted = true;
+    PyObject *r = PyObject_CallOneArg(p->start_courier, (PyObject *)p);
+    if (r == NULL) {
+        p->courier_wanted = false;
+        return -1;
+    }
+    Py_DECREF(r);
+    return 0;
+}
+
+static fp_task *
+next_for_courier(fp_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    fp_task *t = pool->courier_first;
+    if (t != NULL) {
+        pool->courier_first = t->next_for_courier;
+        if (pool->courier_first == NULL) {
+            pool->courier_last = NULL;
+        }
+        atomic_fetch_sub(&pool->courier.nready, 1);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return t;
+}
+
+static void
+deliver_all(fp_state *st, fp_pool *pool)
+{
+    fp_task *t;
+    while ((t = next_for_courier(pool)) != NULL) {
+        fp_future *f = t->owner;
+        t->owner = NULL;
+        fp_pool_drop_task(pool, t);
+        if (f == NULL) {
+            continue;
+        }
+        if (fp_future_deliver(st, f) < 0) {
+            PyErr_WriteUnraisable((PyObject *)f);
+        }
+        Py_DECREF(f);
+    }
+}
+
+/* The courier thread's whole life: returns when it was told to leave and nothing is left. */
+static PyObject *
+pool_deliver(PyObject *self, PyTypeObject *cls, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(nargs),
+             PyObject *Py_UNUSED(kwnames))
+{
+    fp_pool_object *p = as_pool(self);
+    fp_state *st = fp_state_by_type(cls);
+    for (;;) {
+        deliver_all(st, p->pool);
+        if (p->courier_leaving) {
+            Py_RETURN_NONE;
+        }
+        Py_BEGIN_ALLOW_THREADS
+        fp_wait(p->pool, &p->pool->courier, 1, FP_NEVER);
+        Py_END_ALLOW_THREADS
+    }
+}
+
+/* The courier may leave once it has delivered all: called when no task is unfinished. */
+static PyObject *
+pool_dismiss_courier(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    fp_pool_object *p = as_pool(self);
+    p->courier_leaving = true;
+    pthread_mutex_lock(&p->pool->lock);
+    atomic_fetch_add(&p->pool->courier.nready, 1);   /* a wake without a task */
+    fp_wait_notify_locked(p->pool, &p->pool->courier);
+    pthread_mutex_unlock(&p->pool->lock);
+    Py_RETURN_NONE;
+}
+
+/* ------------------------------------------------------------------ facts */
+
+static PyObject *
+get_unfinished(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLongLong(fp_load_acquire(&as_pool(self)->pool->unfinished));
+}
+
+static PyObject *
+get_broken(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(fp_load_acquire(&as_pool(self)->pool->broken) != 0);
+}
+
+static PyObject *
+get_drained(PyObject *self, void *Py_UNUSED(closure))
+{
+    fp_pool *pool = as_pool(self)->pool;
+    pthread_mutex_lock(&pool->lock);
+    bool drained = pool->draining && fp_load_relaxed(&pool->unfinished) == 0;
+    pthread_mutex_unlock(&pool->lock);
+    return PyBool_FromLong(drained);
+}
+
+static PyObject *
+get_started(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLong(fp_load_relaxed(&as_pool(self)->pool->shm.head->hd_live));
+}
+
+static PyObject *
+get_size(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLong(as_pool(self)->pool->shm.nworkers);
+}
+
+static PyGetSetDef pool_getset[] = {
+    {"size", get_size, NULL, PyDoc_STR("The most workers at a time."), NULL},
+    {"unfinished", get_unfinished, NULL, PyDoc_STR("Tasks submitted and not ended."), NULL},
+    {"broken", get_broken, NULL, PyDoc_STR("Has the pool broken?"), NULL},
+    {"drained", get_drained, NULL, PyDoc_STR("Closed, and every task has ended?"), NULL},
+    {"started", get_started, NULL, PyDoc_STR("Workers started and not reaped."), NULL},
+    {NULL},
+};
+
+#define CLASS_METHOD(f) ((PyCFunction)(void (*)(void))(f)), METH_METHOD | METH_FASTCALL | METH_KEYWORDS
+
+static PyMethodDef pool_methods[] = {
+    {"submit", CLASS_METHOD(pool_submit), PyDoc_STR(
+     "submit(fn, /, *args, **kwargs)\n\nA Future for the call.")},
+    {"manage", pool_manage, METH_NOARGS, PyDoc_STR(
+     "manage($self)\n--\n\nThe manager thread's work that needs no Python. Returns the indices of workers that ended;\n"
+     "an empty list: all tasks of a closed pool have ended, the pool broke, or call_attention() was called.")},
+    {"wait_ended", pool_wait_ended, METH_NOARGS, PyDoc_STR(
+     "wait_ended($self)\n--\n\nWait until workers have ended; their indices (or none, for nothing).")},
+    {"call_attention", pool_call_attention, METH_NOARGS, PyDoc_STR(
+     "call_attention($self)\n--\n\nLet manage() return.")},
+    {"new_worker", pool_new_worker, METH_NOARGS, PyDoc_STR(
+     "new_worker($self)\n--\n\nThe index of a worker that is about to be started. RuntimeError if all are.")},
+    {"cancel_worker", pool_cancel_worker, METH_O, PyDoc_STR(
+     "cancel_worker($self, index, /)\n--\n\nIt could not be started after all.")},
+    {"watch", pool_watch, METH_VARARGS, PyDoc_STR(
+     "watch($self, index, pid, sentinel, /)\n--\n\nNotice when that process ends.")},
+    {"reap", pool_reap, METH_VARARGS, PyDoc_STR(
+     "reap($self, index, pid, exitcode, /)\n--\n\nThe worker is dead: clean up after it. True if it had been told to end;\n"
+     "else the pool breaks and the result is False.")},
+    {"break_", pool_break, METH_O, PyDoc_STR(
+     "break_($self, reason, /)\n--\n\nFail every task that has not ended.")},
+    {"bury", pool_bury, METH_NOARGS, PyDoc_STR(
+     "bury($self)\n--\n\nAll workers are dead: whatever is still open has failed.")},
+    {"close", pool_close, METH_NOARGS, PyDoc_STR("close($self)\n--\n\nTake no more tasks.")},
+    {"stop_workers", pool_stop_workers, METH_NOARGS, PyDoc_STR(
+     "stop_workers($self)\n--\n\nTell the workers to go when there is nothing left to do.")},
+    {"cancel_pending", pool_cancel_pending, METH_NOARGS, PyDoc_STR(
+     "cancel_pending($self)\n--\n\nCancel every task that no worker has started.")},
+    {"wants_worker", pool_wants_worker, METH_NOARGS, PyDoc_STR(
+     "wants_worker($self)\n--\n\nWould the next task have to wait although another worker may be started?")},
+    {"attachment", pool_attachment, METH_NOARGS, PyDoc_STR(
+     "attachment($self)\n--\n\nThe descriptors that a worker needs: shared memory, bell.")},
+    {"deliver", CLASS_METHOD(pool_deliver), PyDoc_STR(
+     "deliver()\n\nThe courier thread's work: callbacks and foreign waiters. Returns after dismiss_courier().")},
+    {"dismiss_courier", pool_dismiss_courier, METH_NOARGS, PyDoc_STR(
+     "dismiss_courier($self)\n--\n\nLet deliver() return once nothing is left to deliver.")},
+    {NULL},
+};
+
+static PyMemberDef pool_members[] = {
+    {"__weaklistoffset__", T_PYSSIZET, offsetof(fp_pool_object, weakrefs), READONLY, NULL},
+    {"courier_wanted", T_BOOL, offsetof(fp_pool_object, courier_wanted), READONLY,
+     PyDoc_STR("Has a courier been started?")},
+    {NULL},
+};
+
+static PyType_Slot pool_slots[] = {
+    {Py_tp_new, pool_new},
+    {Py_tp_dealloc, pool_dealloc},
+    {Py_tp_traverse, pool_traverse},
+    {Py_tp_clear, pool_clear},
+    {Py_tp_methods, pool_methods},
+    {Py_tp_getset, pool_getset},
+    {Py_tp_members, pool_members},
+    {Py_tp_doc, PyDoc_STR("Pool(workers, future_type, start_courier)\n\nThe shared memory of one pool, and the parent's side of it.")},
+    {0, NULL},
+};
+
+PyType_Spec fp_pool_object_spec = {
+    .name = "fastpool._core.Pool",
+    .basicsize = sizeof(fp_pool_object),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = pool_slots,
+};

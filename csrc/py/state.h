@@ -1,0 +1,43 @@
+/* The module's state: its types, its interned names, and what it borrows from Python. */
+#ifndef FP_STATE_H
+#define FP_STATE_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+typedef struct {
+    PyTypeObject *Writer, *Future, *Pool, *Executor, *WaitSet;
+    /* borrowed from the standard library when the module is made */
+    PyObject *loads;             /* pickle.loads */
+    PyObject *ForkingPickler;
+    PyObject *BaseFuture;        /* concurrent.futures.Future */
+    PyObject *CancelledError, *TimeoutError;
+    PyObject *Condition;         /* threading.Condition */
+    PyObject *modules;           /* sys.modules */
+    PyObject *state_names[5];    /* the standard library's state strings, by FP_F_* */
+    /* names */
+    PyObject *s_dump, *s_clear_memo, *s_prepare, *s_module, *s_qualname;
+    /* spare picklers, see pickling.h */
+    struct fp_pickler *picklers;
+} fp_state;
+
+extern struct PyModuleDef fp_module_def;
+
+static inline fp_state *
+fp_state_of(PyObject *module)
+{
+    return (fp_state *)PyModule_GetState(module);
+}
+
+/* The state by any type of ours or a subclass of it (written in Python or not). */
+static inline fp_state *
+fp_state_by_type(PyTypeObject *type)
+{
+    PyObject *module = PyType_GetModuleByDef(type, &fp_module_def);
+    return module ? fp_state_of(module) : NULL;
+}
+
+/* Call fastpool.<module>.<name>(*args): the parts of rare paths that are easier to read in Python. */
+PyObject *fp_call_helper(const char *module, const char *name, const char *format, ...);
+
+#endif

@@ -1,0 +1,261 @@
+/* The worker process's loop: claim, unpickle, call, pickle, complete.
+ *
+ * Signals   an idle worker runs pending handlers before each claim and swallows a KeyboardInterrupt:
+ *           Ctrl-C at a terminal reaches the whole process group, and an idle worker has nothing to
+ *           interrupt. In a task it is that task's exception. Any other exception of a handler ends
+ *           the worker, as in the standard library.
+ * Fork      a task's own child that returns into the loop must not answer for its parent: it exits.
+ */
+#include "worker_loop.h"
+#include "errors.h"
+#include "functions.h"
+#include "pickling.h"
+#include "../core/error.h"
+#include "../core/orphan.h"
+#include "../core/worker.h"
+
+#include <unistd.h>
+
+typedef struct {
+    fp_state *st;
+    fp_worker core;
+    fp_found_function found[FP_NFUNCTIONS];
+    unsigned fork_generation;
+} fp_loop;
+
+/* ------------------------------------------------------------------- the call */
+
+static PyObject *
+find_function(fp_loop *l, u32 id)
+{
+    const u8 *data;
+    u64 size;
+    if (fp_worker_function(&l->core, id, &data, &size) != FP_OK) {
+        return fp_raise_code(FP_CORRUPT);
+    }
+    return fp_function_find(l->st, &l->found[id - 1], data, size);
+}
+
+/* fn, args and kwargs (may be NULL) of the call; -1 with an exception. */
+static int
+unpack_call(fp_loop *l, const fp_call *call, PyObject **fn, PyObject **args, PyObject **kwargs)
+{
+    *fn = *args = *kwargs = NULL;
+    if (call->kind != FP_CALL_WHOLE && (*fn = find_function(l, call->fn)) == NULL) {
+        return -1;
+    }
+    if (call->kind == FP_CALL_EMPTY) {
+        return (*args = PyTuple_New(0)) ? 0 : -1;
+    }
+    PyObject *packed = fp_unpickle(l->st, call->data, call->size);
+    if (packed == NULL) {
+        return -1;
+    }
+    int ok = 0;
+    if (call->kind == FP_CALL_ARGS) {
+        ok = PyTuple_Check(packed);
+        *args = Py_NewRef(packed);
+    }
+    else if (call->kind == FP_CALL_KWARGS) {
+        ok = PyArg_ParseTuple(packed, "O!O!", &PyTuple_Type, args, &PyDict_Type, kwargs);
+    }
+    else {
+        ok = PyArg_ParseTuple(packed, "OO!O!", fn, &PyTuple_Type, args, &PyDict_Type, kwargs);
+        Py_XINCREF(*fn);
+    }
+    if (call->kind != FP_CALL_ARGS) {
+        Py_XINCREF(*args);
+        Py_XINCREF(*kwargs);
+    }
+    Py_DECREF(packed);
+    if (!ok && !PyErr_Occurred()) {
+        fp_raise_code(FP_CORRUPT);
+    }
+    return ok ? 0 : -1;
+}
+
+/* ------------------------------------------------------------------ the reply */
+
+/* 0, FP_CONDEMNED. */
+static int
+send(fp_loop *l, const fp_call *call, u32 kind, const u8 *data, u64 size)
+{
+    fp_reply reply = {.kind = kind};
+    if (size > 0) {
+        u8 *room = fp_worker_reply(&l->core, call, size, &reply);
+        if (room == NULL) {
+            reply = (fp_reply){.kind = FP_REPLY_NOMEM};
+        }
+        else {
+            memcpy(room, data, size);
+        }
+    }
+    return fp_worker_complete(&l->core, call, &reply);
+}
+
+/* The current exception as the reply. `helper` (of fastpool.worker) makes bytes of it that are sure
+ * to unpickle in the parent. */
+static int
+send_exception(fp_loop *l, const fp_call *call, const char *helper)
+{
+    PyObject *exc = fp_fetch_exception();
+    PyObject *bytes = fp_call_helper("fastpool.worker", helper, "(O)", exc);
+    if (bytes == NULL) {   /* a signal's handler in the middle of it, or no memory: once more */
+        PyErr_Clear();
+        bytes = fp_call_helper("fastpool.worker", "encode_plainly", "(O)", exc);
+    }
+    Py_DECREF(exc);
+    if (bytes == NULL || !PyBytes_Check(bytes)) {
+        Py_XDECREF(bytes);
+        PyErr_Clear();
+        return send(l, call, FP_REPLY_NOMEM, NULL, 0);
+    }
+    int rc = send(l, call, FP_REPLY_ERROR, (const u8 *)PyBytes_AS_STRING(bytes), (u64)PyBytes_GET_SIZE(bytes));
+    Py_DECREF(bytes);
+    return rc;
+}
+
+static int
+send_result(fp_loop *l, const fp_call *call, PyObject *result)
+{
+    if (result == Py_None) {
+        return send(l, call, FP_REPLY_NONE, NULL, 0);
+    }
+    fp_pickler *p = fp_pickle(l->st, result);
+    if (p == NULL) {
+        return send_exception(l, call, "encode_exception");
+    }
+    int rc = send(l, call, FP_REPLY_VALUE, p->writer->data, p->writer->size);
+    fp_pickler_give_back(l->st, p);
+    return rc;
+}
+
+/* ------------------------------------------------------------------- the loop */
+
+static int
+run(fp_loop *l, const fp_call *call)
+{
+    PyObject *fn, *args, *kwargs;
+    int rc;
+    if (unpack_call(l, call, &fn, &args, &kwargs) < 0) {
+        rc = send_exception(l, call, "encode_unreadable_call");
+    }
+    else {
+        PyObject *result = PyObject_Call(fn, args, kwargs);
+        if (l->fork_generation != fp_fork_generation()) {
+            _exit(0);   /* a child that the task forked came back */
+        }
+        /* what the task got is gone before the next task comes */
+        Py_CLEAR(args);
+        Py_CLEAR(kwargs);
+        rc = result ? send_result(l, call, result) : send_exception(l, call, "encode_exception");
+        Py_XDECREF(result);
+    }
+    Py_XDECREF(fn);
+    Py_XDECREF(args);
+    Py_XDECREF(kwargs);
+    return rc;
+}
+
+/* Run pending signal handlers; -1: one wants this process to end. */
+static int
+handle_signals(void)
+{
+    if (PyErr_CheckSignals() == 0) {
+        return 0;
+    }
+    if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
+        PyErr_Clear();
+        return 0;
+    }
+    return -1;
+}
+
+/* The parent has decided about the task and is about to end this process. */
+static int
+await_the_end(void)
+{
+    while (handle_signals() == 0) {
+        Py_BEGIN_ALLOW_THREADS
+        pause();
+        Py_END_ALLOW_THREADS
+    }
+    return -1;
+}
+
+static int
+loop(fp_loop *l, unsigned long max_tasks)
+{
+    for (unsigned long n = 0; max_tasks == 0 || n < max_tasks;) {
+        fp_call call;
+        if (handle_signals() < 0) {
+            return -1;
+        }
+        int rc = fp_worker_next(&l->core, &call);
+        if (rc == FP_CLOSED) {
+            break;
+        }
+        if (rc == FP_EMPTY) {
+            Py_BEGIN_ALLOW_THREADS
+            fp_worker_wait(&l->core);
+            Py_END_ALLOW_THREADS
+            continue;
+        }
+        n++;
+        if (run(l, &call) == FP_CONDEMNED) {
+            return await_the_end();
+        }
+    }
+    fp_worker_phase(&l->core, FP_WORKER_RETIRED);
+    return 0;
+}
+
+static void
+forget_functions(fp_loop *l)
+{
+    for (u32 i = 0; i < FP_NFUNCTIONS; i++) {
+        Py_CLEAR(l->found[i].function);
+        Py_CLEAR(l->found[i].module);
+        Py_CLEAR(l->found[i].name);
+    }
+}
+
+PyObject *
+fp_worker_run(PyObject *module, PyObject *args)
+{
+    int memfd, bell;
+    unsigned int index;
+    unsigned long max_tasks;
+    if (!PyArg_ParseTuple(args, "iiIk:work", &memfd, &bell, &index, &max_tasks)) {
+        return NULL;
+    }
+    fp_loop *l = PyMem_Calloc(1, sizeof *l);
+    if (l == NULL) {
+        return PyErr_NoMemory();
+    }
+    l->st = fp_state_of(module);
+    fp_fork_watch();
+    l->fork_generation = fp_fork_generation();
+    int rc = fp_worker_attach(&l->core, memfd, bell, index);
+    if (rc != FP_OK) {
+        PyMem_Free(l);
+        return fp_raise_code(rc);
+    }
+    fp_worker_phase(&l->core, FP_WORKER_RUNNING);
+    rc = loop(l, max_tasks);
+    forget_functions(l);
+    fp_worker_detach(&l->core);
+    PyMem_Free(l);
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyObject *
+fp_worker_watch_owner(PyObject *Py_UNUSED(module), PyObject *arg)
+{
+    long owner = PyLong_AsLong(arg);
+    if (owner == -1 && PyErr_Occurred()) {
+        return NULL;
+    }
+    int rc = fp_orphan_watch((int)owner);
+    return rc < 0 ? fp_raise_code(rc) : Py_NewRef(Py_None);
+}

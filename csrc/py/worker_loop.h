@@ -1,0 +1,11 @@
+#ifndef FP_WORKER_LOOP_H
+#define FP_WORKER_LOOP_H
+
+#include "state.h"
+
+/* work(memfd, bell, index, max_tasks): a worker's life; max_tasks 0 = no limit. */
+PyObject *fp_worker_run(PyObject *module, PyObject *args);
+/* watch_owner(pid): end with that process. */
+PyObject *fp_worker_watch_owner(PyObject *module, PyObject *arg);
+
+#endif

@@ -1,0 +1,55 @@
+"""A drop-in replacement for ``concurrent.futures.ProcessPoolExecutor``, at a fraction of its cost per task.
+
+Everything that ``concurrent.futures`` exports is here under the same name, so ``import fastpool as futures`` and
+``from fastpool import ProcessPoolExecutor, as_completed`` are drop-ins. Where the C core cannot run (not Linux on
+x86-64 or aarch64, or a kernel that refuses what it needs), the names are the standard library's own classes:
+``accelerated`` is False then, and ``unaccelerated_reason`` says why.
+"""
+
+from concurrent.futures import (
+    ALL_COMPLETED,
+    FIRST_COMPLETED,
+    FIRST_EXCEPTION,
+    BrokenExecutor,
+    CancelledError,
+    Executor,
+    InvalidStateError,
+    ThreadPoolExecutor,
+    TimeoutError,
+)
+from concurrent.futures.process import BrokenProcessPool
+
+from fastpool._support import unaccelerated_reason
+from fastpool.errors import UnpicklingFailed, WorkerDied
+
+accelerated: bool = unaccelerated_reason is None
+
+if accelerated:
+    from fastpool.executor import ProcessPoolExecutor
+    from fastpool.futures import Future, as_completed, wait
+else:
+    from concurrent.futures import Future, as_completed, wait
+    from concurrent.futures.process import ProcessPoolExecutor
+
+__version__ = "0.1.0.dev0"
+
+__all__ = [
+    "ALL_COMPLETED",
+    "FIRST_COMPLETED",
+    "FIRST_EXCEPTION",
+    "BrokenExecutor",
+    "BrokenProcessPool",
+    "CancelledError",
+    "Executor",
+    "Future",
+    "InvalidStateError",
+    "ProcessPoolExecutor",
+    "ThreadPoolExecutor",
+    "TimeoutError",
+    "UnpicklingFailed",
+    "WorkerDied",
+    "accelerated",
+    "as_completed",
+    "unaccelerated_reason",
+    "wait",
+]

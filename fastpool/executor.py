@@ -1,0 +1,286 @@
+"""ProcessPoolExecutor: the standard library's, on the C core."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import sys
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import _base
+from concurrent.futures.process import BrokenProcessPool, _check_system_limits
+from functools import partial
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any, TypeVar
+
+from fastpool import _compat, _core
+from fastpool.launching import Manager, Team, abandon, is_exiting, start_manager
+from fastpool.start_methods import default_context
+
+_T = TypeVar("_T")
+
+_BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
+
+
+def _close_when_collected(team: Team) -> Callable[[object], None]:
+    def close(_: object) -> None:
+        team.pool.close()
+
+    return close
+
+
+class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):  # type: ignore[misc]
+    """Run calls in a pool of worker processes.
+
+    Args:
+        max_workers: the most processes at a time; None: as many as the process has CPUs.
+        mp_context: a multiprocessing context; None: multiprocessing's default, except that a script without an
+            ``if __name__ == "__main__"`` guard gets fork, the only method that can run it.
+        initializer: called in every worker before its first task.
+        initargs: its arguments.
+        max_tasks_per_child: a worker ends after so many tasks, and another takes its place; None: never. Not
+            with fork; without an ``mp_context`` it means spawn.
+
+    Raises:
+        ValueError, TypeError: for the arguments that the standard library refuses, with its texts.
+        NotImplementedError: where the system has no semaphores for multiprocessing.
+    """
+
+    def __init__(
+        self,
+        max_workers: int | None = None,
+        mp_context: BaseContext | None = None,
+        initializer: Callable[..., object] | None = None,
+        initargs: tuple[Any, ...] = (),
+        *,
+        max_tasks_per_child: int | None = None,
+    ) -> None:
+        _check_system_limits()
+        if max_workers is None:
+            max_workers = _compat.cpu_count() or 1
+        elif max_workers <= 0:
+            raise ValueError("max_workers must be greater than 0")
+        self._max_workers = max_workers
+        if mp_context is None:
+            mp_context = default_context() if max_tasks_per_child is None else multiprocessing.get_context("spawn")
+        self._mp_context = mp_context
+        if initializer is not None and not callable(initializer):
+            raise TypeError("initializer must be a callable")
+        self._initializer = initializer
+        self._initargs = initargs
+        self._check_max_tasks(max_tasks_per_child)
+        self._max_tasks_per_child = max_tasks_per_child
+        self._executor_manager_thread: Manager | None = None
+        self._processes: dict[int | None, BaseProcess] | None = {}
+        self._shutdown_thread = False
+        self._shutdown_lock = threading.Lock()
+        self._team: Team | None = None
+        self._call_queue: _compat.CallQueue | None = _compat.CallQueue()
+        self._pending_work_items = _compat.PendingWorkItems(self)
+
+    def _check_max_tasks(self, max_tasks_per_child: int | None) -> None:
+        if max_tasks_per_child is None:
+            return
+        if not isinstance(max_tasks_per_child, int):
+            raise TypeError("max_tasks_per_child must be an integer")
+        if max_tasks_per_child <= 0:
+            raise ValueError("max_tasks_per_child must be >= 1")
+        if self._mp_context.get_start_method(allow_none=False) == "fork":
+            raise ValueError(
+                "max_tasks_per_child is incompatible with the 'fork' multiprocessing start method; "
+                "supply a different mp_context."
+            )
+
+    @property
+    def _broken(self) -> str | bool:
+        pool = self._pool
+        return _BROKEN if pool is not None and pool.broken else False
+
+    def _prepare(self) -> None:
+        """Called by submit() when a worker may have to be started, or to say why there can be no more tasks."""
+        with self._shutdown_lock:
+            if self._broken:
+                raise BrokenProcessPool(_BROKEN)
+            if self._shutdown_thread:
+                raise RuntimeError("cannot schedule new futures after shutdown")
+            if is_exiting():
+                raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            if self._team is None:
+                self._start()
+            elif self._team.starts_on_demand and self._team.pool.wants_worker():
+                self._team.start_worker()
+
+    def _start(self) -> None:
+        assert self._processes is not None
+        team = Team(
+            self._mp_context,
+            self._max_workers,
+            self._initializer,
+            self._initargs,
+            self._max_tasks_per_child,
+            self._processes,
+        )
+        # with fork all workers, and every time all workers before the first thread
+        team.start_all(1 if team.starts_on_demand else self._max_workers)
+        self._executor_manager_thread = start_manager(team)
+        self._collected = weakref.ref(self, _close_when_collected(team))
+        self._team = team
+        self._pool = team.pool
+        self._open = True
+
+    def map(
+        self,
+        fn: Callable[..., _T],
+        *iterables: Iterable[Any],
+        timeout: float | None = None,
+        chunksize: int = 1,
+        buffersize: int | None = None,
+    ) -> Iterator[_T]:
+        """Like the builtin ``map``, in the workers; results come in the order of the input.
+
+        Args:
+            fn: called with one item of each iterable.
+            timeout: seconds from this call in which every result must be there; None: no limit.
+            chunksize: so many calls travel, and fail, together.
+            buffersize: so many chunks are submitted ahead of the one whose result is taken; None: all, at once.
+
+        Raises:
+            TimeoutError: from the iterator, when the time is over.
+            Exception: from the iterator, what a call raised; the rest is cancelled.
+        """
+        if chunksize < 1:
+            raise ValueError("chunksize must be >= 1.")
+        if chunksize == 1 and isinstance(chunksize, int):
+            return self._map(fn, zip(*iterables), timeout, buffersize)
+        chunks = ((chunk,) for chunk in _compat.batched(zip(*iterables), chunksize))
+        return _flatten(self._map(partial(_compat.process_chunk, fn), chunks, timeout, buffersize))
+
+    def _map(
+        self, fn: Callable[..., _T], calls: Iterator[tuple[Any, ...]], timeout: float | None, buffersize: int | None
+    ) -> Iterator[_T]:
+        if buffersize is not None and not isinstance(buffersize, int):
+            raise TypeError("buffersize must be an integer or None")
+        if buffersize is not None and buffersize < 1:
+            raise ValueError("buffersize must be None or > 0")
+        end = None if timeout is None else timeout + time.monotonic()
+        submit = self.submit
+        if buffersize is None:
+            return _results([submit(fn, *args) for args in calls], end)
+        futures = deque(submit(fn, *args) for args in itertools.islice(calls, buffersize))
+        del submit  # the iterator must not keep the executor alive
+        return _buffered_results(futures, end, weakref.ref(self), fn, calls)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """Take no more calls, and free the processes once those that are there have ended.
+
+        Args:
+            wait: return only when all that has happened.
+            cancel_futures: cancel what no worker has started.
+        """
+        with self._shutdown_lock:
+            self._shutdown_thread = True
+            self._open = False
+            if self._team is not None:
+                self._team.pool.close()
+                if cancel_futures:
+                    self._team.pool.cancel_pending()
+        manager = self._executor_manager_thread
+        if manager is not None and wait:
+            manager.join_all()
+        self._executor_manager_thread = None
+        self._call_queue = None
+        self._processes = None
+
+    def __exit__(self, exc_type: type[BaseException] | None, exc_val: object, exc_tb: object) -> bool:
+        manager = self._executor_manager_thread
+        if manager is not None and exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
+            abandon(manager)
+        self.shutdown(wait=True)
+        return False
+
+    def _force_shutdown(self, operation: str) -> None:
+        if operation not in ("terminate", "kill"):
+            raise ValueError(f"Unsupported operation: {operation!r}")
+        processes = dict(self._processes or {})
+        self.shutdown(wait=False, cancel_futures=True)
+        for process in processes.values():
+            try:
+                if process.is_alive():
+                    process.terminate() if operation == "terminate" else process.kill()
+            except (ValueError, ProcessLookupError):
+                continue  # closed, or gone just now
+
+    def terminate_workers(self) -> None:
+        """Cancel what has not started, and end the workers with SIGTERM. The pool cannot be used any more."""
+        self._force_shutdown("terminate")
+
+    def kill_workers(self) -> None:
+        """Cancel what has not started, and end the workers with SIGKILL. The pool cannot be used any more."""
+        self._force_shutdown("kill")
+
+
+ProcessPoolExecutor.__module__ = "fastpool"
+
+
+def _result_or_cancel(future: _base.Future[_T], end: float | None) -> _T:
+    try:
+        try:
+            return future.result(None if end is None else end - time.monotonic())
+        finally:
+            future.cancel()
+    finally:
+        del future  # an exception's traceback holds this frame
+
+
+def _results(futures: list[_base.Future[_T]], end: float | None) -> Iterator[_T]:
+    """A generator of map()'s results. The futures are there before it starts; no result is held once it was yielded."""
+    try:
+        futures.reverse()
+        while futures:
+            yield _result_or_cancel(futures.pop(), end)
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _buffered_results(
+    futures: deque[_base.Future[_T]],
+    end: float | None,
+    executor: weakref.ref[ProcessPoolExecutor],
+    fn: Callable[..., _T],
+    calls: Iterator[tuple[Any, ...]],
+) -> Iterator[_T]:
+    """The same, submitting one more call for each result taken."""
+    try:
+        while futures:
+            _submit_next(futures, executor(), fn, calls)
+            yield _result_or_cancel(futures.popleft(), end)
+    finally:
+        for future in futures:
+            future.cancel()
+
+
+def _submit_next(
+    futures: deque[_base.Future[_T]],
+    executor: ProcessPoolExecutor | None,
+    fn: Callable[..., _T],
+    calls: Iterator[tuple[Any, ...]],
+) -> None:
+    args = next(calls, None)
+    if args is None:
+        return
+    if executor is None:  # the standard library drops the rest of the input here, without a word
+        raise RuntimeError("cannot schedule new futures after the executor was garbage-collected")
+    futures.append(executor.submit(fn, *args))
+
+
+def _flatten(chunks: Iterator[list[_T]]) -> Iterator[_T]:
+    for chunk in chunks:
+        chunk.reverse()
+        while chunk:
+            yield chunk.pop()

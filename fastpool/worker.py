@@ -1,0 +1,142 @@
+"""What runs in a worker process, and how it tells the parent of exceptions."""
+
+import os
+import pickle
+import signal
+from collections.abc import Callable
+from concurrent.futures import _base
+from concurrent.futures.process import _ExceptionWithTraceback
+from multiprocessing.context import get_spawning_popen
+from multiprocessing.reduction import DupFd, ForkingPickler
+from traceback import format_exception
+from typing import Any
+
+from fastpool import _core
+from fastpool.errors import UnpicklingFailed
+
+
+class Attachment:
+    """The descriptors of a pool's shared memory, on their way into a worker under any start method."""
+
+    def __init__(self, *descriptors: int) -> None:
+        self.descriptors = descriptors
+
+    def detach(self) -> list[int]:
+        """In the worker: the descriptors, its own from now on."""
+        return list(self.descriptors)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        if get_spawning_popen() is None:
+            raise TypeError("the shared memory of a pool goes to its own workers only")
+        return _Passed, tuple(DupFd(fd) for fd in self.descriptors)
+
+
+class _Passed:
+    """An Attachment that came through spawn or forkserver."""
+
+    def __init__(self, *handles: Any) -> None:
+        self.handles = handles
+
+    def detach(self) -> list[int]:
+        descriptors = [handle.detach() for handle in self.handles]
+        for fd in descriptors:
+            os.set_inheritable(fd, False)
+        return descriptors
+
+
+def main(
+    attachment: Attachment,
+    index: int,
+    owner: int,
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+    max_tasks: int | None,
+) -> None:
+    """A worker's life. SIGINT is blocked when it begins, so that Ctrl-C finds nothing half-made."""
+    try:
+        _core.watch_owner(owner)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        if initializer is not None and not _initialize(initializer, initargs):
+            return
+        memfd, bell = attachment.detach()
+        _core.work(memfd, bell, index, max_tasks or 0)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        pass  # the parent has been interrupted as well, and says so
+
+
+def _initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> bool:
+    try:
+        initializer(*initargs)
+    except KeyboardInterrupt:
+        return False
+    except BaseException:
+        _base.LOGGER.critical("Exception in initializer:", exc_info=True)
+        return False
+    return True
+
+
+def _is_plain(error: BaseException) -> bool:
+    """A builtin exception with builtin arguments is known to survive pickling."""
+    return (
+        type(error).__module__ == "builtins"
+        and not error.__dict__
+        and all(type(argument) in (str, int, float, bytes, type(None)) for argument in error.args)
+        and not isinstance(error, BaseExceptionGroup)
+    )
+
+
+def _stand_in(error: BaseException, why: BaseException) -> UnpicklingFailed:
+    kind = type(error)
+    return UnpicklingFailed(
+        f"The exception {kind.__module__}.{kind.__qualname__} of a call could not be unpickled: {why!r}. "
+        f"It was {_safe_repr(error)} with args {_safe_repr(error.args)}."
+    )
+
+
+def _safe_repr(thing: object) -> str:
+    try:
+        return repr(thing)
+    except Exception as error:
+        return f"<{type(thing).__qualname__} object, whose repr() raised {type(error).__name__}>"
+
+
+def _encode(error: BaseException, traceback: str | None = None) -> bytes:
+    """Pickled as the standard library does it: on arrival its cause is the traceback, as text."""
+    wrapped = _ExceptionWithTraceback(error, error.__traceback__)
+    if traceback is not None:
+        wrapped.tb = traceback
+    return bytes(ForkingPickler.dumps(wrapped))
+
+
+def encode_exception(error: BaseException) -> bytes:
+    """The exception of a call as bytes that are sure to unpickle, if need be of a stand-in or of the pickling error."""
+    text = '\n"""\n{}"""'.format("".join(format_exception(type(error), error, error.__traceback__)))
+    try:
+        data = _encode(error)
+    except BaseException as pickling_error:
+        error = pickling_error
+        text = None
+        try:
+            data = _encode(error)
+        except BaseException as hopeless:
+            return _encode(_stand_in(error, hopeless))
+    if not _is_plain(error):
+        try:
+            if not isinstance(pickle.loads(data), BaseException):
+                raise TypeError("it unpickles as something that is no exception")
+        except BaseException as why:
+            data = _encode(_stand_in(error, why), text)
+    return data
+
+
+def encode_unreadable_call(error: BaseException) -> bytes:
+    """The call itself could not be unpickled here."""
+    failure = UnpicklingFailed(f"The call could not be unpickled in the worker process: {_safe_repr(error)}")
+    text = "".join(format_exception(type(error), error, error.__traceback__))
+    return _encode(failure, f'\n"""\n{text}"""')
+
+
+def encode_plainly(error: BaseException) -> bytes:
+    """When encode_exception itself was interrupted."""
+    return _encode(UnpicklingFailed(f"An exception was lost on its way: {_safe_repr(error)}"))
