@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from fastpool.executor import ProcessPoolExecutor
+    from fastpool import _core
 
 _T = TypeVar("_T")
 
@@ -45,9 +45,8 @@ class CallQueue:
 class PendingWorkItems:
     """``executor._pending_work_items``: its length is the number of calls that have not ended."""
 
-    def __init__(self, executor: ProcessPoolExecutor) -> None:
-        self._executor = executor
+    def __init__(self, pool: _core.Pool | None) -> None:
+        self._pool = pool
 
     def __len__(self) -> int:
-        pool = self._executor._pool
-        return 0 if pool is None else pool.unfinished
+        return 0 if self._pool is None else self._pool.unfinished

@@ -57,7 +57,7 @@ def worker_died(pid: int, exitcode: int | None, function: str | None) -> WorkerD
 
 def pool_broken(reason: str) -> BrokenProcessPool:
     """The error of every future that was not done when the pool broke for another reason."""
-    return BrokenProcessPool(f"{_DIED} ({reason})")
+    return BrokenProcessPool(reason)
 
 
 def result_unreadable(cause: BaseException | None, function: str | None) -> UnpicklingFailed:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import itertools
 import multiprocessing
-import os
-import sys
 import threading
 import time
 import weakref
@@ -25,13 +23,6 @@ from fastpool.start_methods import default_context
 _T = TypeVar("_T")
 
 _BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
-
-
-def _close_when_collected(team: Team) -> Callable[[object], None]:
-    def close(_: object) -> None:
-        team.pool.close()
-
-    return close
 
 
 class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):  # type: ignore[misc]
@@ -81,7 +72,6 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):  # type: ignore[m
         self._shutdown_lock = threading.Lock()
         self._team: Team | None = None
         self._call_queue: _compat.CallQueue | None = _compat.CallQueue()
-        self._pending_work_items = _compat.PendingWorkItems(self)
 
     def _check_max_tasks(self, max_tasks_per_child: int | None) -> None:
         if max_tasks_per_child is None:
@@ -100,6 +90,10 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):  # type: ignore[m
     def _broken(self) -> str | bool:
         pool = self._pool
         return _BROKEN if pool is not None and pool.broken else False
+
+    @property
+    def _pending_work_items(self) -> _compat.PendingWorkItems:
+        return _compat.PendingWorkItems(self._pool)
 
     def _prepare(self) -> None:
         """Called by submit() when a worker may have to be started, or to say why there can be no more tasks."""
@@ -127,8 +121,8 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):  # type: ignore[m
         )
         # with fork all workers, and every time all workers before the first thread
         team.start_all(1 if team.starts_on_demand else self._max_workers)
+        team.close_with(self)
         self._executor_manager_thread = start_manager(team)
-        self._collected = weakref.ref(self, _close_when_collected(team))
         self._team = team
         self._pool = team.pool
         self._open = True
@@ -207,6 +201,8 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):  # type: ignore[m
         if operation not in ("terminate", "kill"):
             raise ValueError(f"Unsupported operation: {operation!r}")
         processes = dict(self._processes or {})
+        if self._team is not None:
+            self._team.force_shutting_down = True
         self.shutdown(wait=False, cancel_futures=True)
         for process in processes.values():
             try:
@@ -217,11 +213,11 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):  # type: ignore[m
 
     def terminate_workers(self) -> None:
         """Cancel what has not started, and end the workers with SIGTERM. The pool cannot be used any more."""
-        self._force_shutdown("terminate")
+        self._force_shutdown(operation="terminate")
 
     def kill_workers(self) -> None:
         """Cancel what has not started, and end the workers with SIGKILL. The pool cannot be used any more."""
-        self._force_shutdown("kill")
+        self._force_shutdown(operation="kill")
 
 
 ProcessPoolExecutor.__module__ = "fastpool"

@@ -17,6 +17,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Iterator
+from functools import partial
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -47,6 +48,13 @@ def _interrupts_blocked(start_method: str | None) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def _start_courier(couriers: list[threading.Thread], pool: _core.Pool) -> None:
+    """Called by the pool. (A method of Team would tie the two in a cycle.)"""
+    courier = threading.Thread(target=pool.deliver, name="fastpool-courier")
+    courier.start()
+    couriers.append(courier)
+
+
 class Team:
     """The workers of one pool."""
 
@@ -65,19 +73,21 @@ class Team:
         self.initargs = initargs
         self.max_tasks_per_child = max_tasks_per_child
         self.processes = processes
+        self.force_shutting_down = False
         self.by_index: dict[int, BaseProcess] = {}
-        self.courier: threading.Thread | None = None
-        self.pool = _core.Pool(max_workers, Future, self._start_courier)
+        self.couriers: list[threading.Thread] = []
+        self.pool = _core.Pool(max_workers, Future, partial(_start_courier, self.couriers))
         self.attachment = worker.Attachment(*self.pool.attachment())
+
+    def close_with(self, executor: object) -> None:
+        """When nobody holds the executor any more: what was submitted is finished, then the workers go."""
+        pool = self.pool
+        self._executor = weakref.ref(executor, lambda _: pool.close())
 
     @property
     def starts_on_demand(self) -> bool:
         """With fork all workers start at once, before there are threads; else one by one, as they are needed."""
         return self.start_method != "fork"
-
-    def _start_courier(self, pool: _core.Pool) -> None:
-        self.courier = threading.Thread(target=pool.deliver, name="fastpool-courier")
-        self.courier.start()
 
     def start_worker(self) -> None:
         """The only place that starts processes."""
@@ -129,10 +139,36 @@ class Team:
     def replace_retired(self) -> None:
         """As many workers as there are tasks to run; only under the start methods that may start them from a thread."""
         while not self.pool.broken and self.pool.started < min(self.pool.unfinished, self.pool.size):
-            try:
-                self.start_worker()
-            except BaseException as error:
-                self.pool.break_(f"A worker process could not be started, leaving the pool without workers: {error!r}")
+            obstacle = self._obstacle_to_replacement() or self._start_replacement()
+            if obstacle is not None:
+                if self.pool.started == 0:
+                    self.pool.break_(obstacle)
+                return
+
+    def _start_replacement(self) -> str | None:
+        """None, or why it could not be started."""
+        try:
+            self.start_worker()
+        except Exception as error:
+            return (
+                "A replacement worker process could not be started, leaving the pool without workers to run the "
+                f"remaining work: {error!r}"
+            )
+        return None
+
+    def _obstacle_to_replacement(self) -> str | None:
+        """Why no worker may take the place of one that has run its number of tasks, in the standard library's words."""
+        if self.force_shutting_down:
+            return (
+                "A worker process exited while the pool was being forcefully shut down; work that was still enqueued "
+                "will not be run."
+            )
+        if self._executor() is None:
+            return (
+                "The ProcessPoolExecutor was garbage collected with work pending after its last worker process exited "
+                "upon reaching max_tasks_per_child; the pending work can never be run."
+            )
+        return None
 
     def terminate(self, kill_after: float = TERMINATION_GRACE) -> None:
         """SIGTERM for every worker, SIGKILL for those that do not follow."""
@@ -181,9 +217,9 @@ class Manager(threading.Thread):
     def join_all(self) -> None:
         """Wait for the end of the pool: this thread, and every callback, unless one of them is waiting here."""
         self.join()
-        courier = self.team.courier
-        if courier is not None and courier is not threading.current_thread():
-            courier.join()
+        for courier in self.team.couriers:
+            if courier is not threading.current_thread():
+                courier.join()
 
 
 _managers: weakref.WeakSet[Manager] = weakref.WeakSet()

@@ -46,6 +46,10 @@ new_span(fp_blocks *b, u32 shift)
         return NULL;
     }
     s->span = (u32)((offset - b->shm->spans) / FP_SPAN);
+    if (b->of_span[s->span] != NULL) {   /* ours already: somebody scribbled over the owner words */
+        free(s);
+        return NULL;
+    }
     s->shift = shift;
     b->of_span[s->span] = s;
     b->with_room[shift - FP_BLOCK_MIN_SHIFT] = s;   /* the list was empty */

@@ -8,9 +8,9 @@
  *   0            fp_head_shm
  *   hd_workers   fp_worker_shm [hd_nworkers]
  *   hd_idle      u64           [ceil(hd_nworkers / 64)]   who sleeps: bit w
- *   hd_functions fp_function_shm [FP_NFUNCTIONS]
  *   hd_cells     u64           [hd_ncells]                hints: generation << 32 | slot
  *   hd_slots     fp_slot_shm   [hd_nslots]
+ *   hd_functions fp_function_shm [FP_NFUNCTIONS]
  *   hd_owners    u32           [hd_nspans]                whose span: FP_SPAN_*
  *   hd_rings     u8            [hd_nworkers][FP_RING]     small replies
  *   hd_spans     u8            [hd_nspans][FP_SPAN]       everything big
@@ -91,10 +91,11 @@ typedef struct {
     fp_a32 wk_ring_head;                 /* parent: bytes of the ring that it has freed (mod 2^32) */
 } fp_worker_shm;
 
+#define FP_FUNCTION_MAX 252u   /* bytes: two names and a little more */
+
 typedef struct {
-    u64 fn_offset;   /* parent, before the first slot that names it: pickle of the function by reference */
-    u32 fn_len;
-    u32 fn_unused;
+    u32 fn_len;                    /* parent, before the first slot that names the function */
+    u8 fn_pickle[FP_FUNCTION_MAX]; /* by reference */
 } fp_function_shm;
 
 enum { FP_SPAN_FREE, FP_SPAN_PARENT, FP_SPAN_WORKER };   /* FP_SPAN_WORKER + w */
@@ -115,6 +116,7 @@ typedef struct {
     fp_a64 rg_bell;                      /* parent: when rg_head gets here, ring the doorbell; 0 = never */
     _Alignas(FP_LINE) fp_a32 cq_head;    /* workers push, the parent takes all */
     _Alignas(FP_LINE) fp_a32 wk_watch;   /* the watch token: worker + 1, or 0 */
+    fp_a64 wk_waking;                    /* the wake under way: time in us << 16 | worker + 1, or 0 */
     _Alignas(FP_LINE) fp_a32 hd_flags;   /* parent */
     fp_a32 hd_live;                      /* parent: workers started and not reaped */
 } fp_head_shm;

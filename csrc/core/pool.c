@@ -21,7 +21,8 @@ alloc_private(fp_pool *p)
     p->slots = calloc(n, sizeof *p->slots);
     p->free_slots = malloc(n * sizeof *p->free_slots);
     p->completed_slots = malloc(n * sizeof *p->completed_slots);
-    if (p->slots == NULL || p->free_slots == NULL || p->completed_slots == NULL) {
+    p->in_use = calloc(p->shm.nworkers, sizeof *p->in_use);
+    if (p->slots == NULL || p->free_slots == NULL || p->completed_slots == NULL || p->in_use == NULL) {
         return FP_NOMEM;
     }
     for (u32 i = 0; i < n; i++) {
@@ -45,6 +46,7 @@ destroy(fp_pool *p)
     free(p->slots);
     free(p->free_slots);
     free(p->completed_slots);
+    free(p->in_use);
     free(p->death.label);
     free(p->death.reason);
     pthread_mutex_destroy(&p->lock);
@@ -107,26 +109,26 @@ fp_pool_label(const fp_pool *p, const fp_task *t)
 int
 fp_pool_add_function(fp_pool *p, const u8 *data, u64 size, const char *label)
 {
-    int rc = FP_FULL;
+    if (size > FP_FUNCTION_MAX) {
+        return FP_FULL;
+    }
+    char *copy = strdup(label);
+    if (copy == NULL) {
+        return FP_NOMEM;
+    }
+    int id = FP_FULL;
     pthread_mutex_lock(&p->lock);
     if (p->nfunctions < FP_NFUNCTIONS) {
-        u64 offset;
-        char *copy = strdup(label);
-        rc = copy == NULL ? FP_NOMEM : fp_blocks_alloc(&p->blocks, size, &offset);
-        if (rc == FP_OK) {
-            memcpy(fp_shm_at(&p->shm, offset), data, size);
-            fp_function_shm *fn = &p->shm.functions[p->nfunctions];
-            fn->fn_offset = offset;
-            fn->fn_len = (u32)size;
-            p->labels[p->nfunctions] = copy;
-            rc = (int)++p->nfunctions;
-        }
-        else {
-            free(copy);
-        }
+        fp_function_shm *fn = &p->shm.functions[p->nfunctions];
+        memcpy(fn->fn_pickle, data, size);
+        fn->fn_len = (u32)size;
+        p->labels[p->nfunctions] = copy;
+        id = (int)++p->nfunctions;
+        copy = NULL;
     }
     pthread_mutex_unlock(&p->lock);
-    return rc;
+    free(copy);
+    return id;
 }
 
 void
@@ -208,6 +210,7 @@ static void
 free_slot_locked(fp_pool *p, u32 s)
 {
     fp_store_relaxed(&p->shm.slots[s].sl_state, fp_word(p->slots[s].generation, 0, FP_FREE));
+    p->slots[s].out = false;
     p->free_slots[p->nfree++] = s;
 }
 
@@ -243,7 +246,7 @@ copy_reply(fp_task *t, const u8 *from, u64 size)
 static u32
 collect_reply_locked(fp_pool *p, u32 s, u32 w, fp_task *t)
 {
-    const fp_slot_shm *sl = &p->shm.slots[s];
+    const volatile fp_slot_shm *sl = &p->shm.slots[s];   /* volatile: what was checked is not read again */
     u32 kind = sl->sl_kind, ring_end = sl->sl_ring_end;
     u64 size = sl->sl_len, offset = sl->sl_offset;
     t->reply_kind = kind;
@@ -258,7 +261,7 @@ collect_reply_locked(fp_pool *p, u32 s, u32 w, fp_task *t)
         if (size > FP_INLINE) {
             return FP_OUTCOME_CORRUPT;
         }
-        return copy_reply(t, sl->sl_inline, size) ? FP_OUTCOME_REPLY : FP_OUTCOME_NOMEM;
+        return copy_reply(t, p->shm.slots[s].sl_inline, size) ? FP_OUTCOME_REPLY : FP_OUTCOME_NOMEM;
     }
     if (offset < p->shm.spans) {
         bool copied = size <= FP_RING && offset <= p->shm.spans - size &&
@@ -341,7 +344,8 @@ place_call_locked(fp_pool *p, fp_task *t, u32 s, const u8 *data)
     return FP_OK;
 }
 
-/* 0: it is in the ring. FP_FULL: not now. FP_NOMEM: it can never be, or not before others end. */
+/* 0: it is in the ring. FP_FULL: not now. FP_NOMEM: it can never be, or not before others end.
+ * FP_CORRUPT: the next pump breaks the pool. */
 static int
 send_locked(fp_pool *p, fp_task *t, const u8 *data)
 {
@@ -354,12 +358,13 @@ send_locked(fp_pool *p, fp_task *t, const u8 *data)
         return rc;
     }
     u32 generation = p->slots[s].generation + 1;
-    if (fp_publish(&p->shm, s, generation) != FP_OK) {
+    rc = fp_publish(&p->shm, &p->tail, s, generation);
+    if (rc != FP_OK) {
         free_call_block_locked(p, t);
-        return FP_FULL;
+        return rc;
     }
     p->nfree--;
-    p->slots[s] = (fp_slot){t, generation};
+    p->slots[s] = (fp_slot){t, generation, true};
     t->slot = s;
     t->generation = generation;
     /* keeps COURIER, which may be there already */
@@ -419,7 +424,7 @@ refill_locked(fp_pool *p)
             continue;
         }
         int rc = send_locked(p, t, t->call != NULL ? t->call : t->small);
-        if (rc == FP_FULL || (rc == FP_NOMEM && anything_sent_locked(p))) {
+        if (rc == FP_FULL || rc == FP_CORRUPT || (rc == FP_NOMEM && anything_sent_locked(p))) {
             break;
         }
         take_backlog_locked(p);
@@ -483,7 +488,7 @@ arm_bell_locked(fp_pool *p)
         return;
     }
     u64 head = fp_load_acquire(&p->shm.head->rg_head), tail = fp_load_relaxed(&p->shm.head->rg_tail);
-    if (head == tail) {
+    if (head == tail || p->broken) {
         arm_list_locked(p);
     }
     else {
@@ -500,6 +505,10 @@ accept_locked(fp_pool *p, fp_task *t, const u8 *data, bool *in_ring)
     if (rc == FP_FULL || (rc == FP_NOMEM && anything_sent_locked(p))) {
         rc = to_backlog_locked(p, t, data);
         arm_bell_locked(p);
+    }
+    else if (rc == FP_CORRUPT) {
+        fp_pool_pump_locked(p);   /* breaks the pool */
+        rc = FP_BROKEN;
     }
     if (rc == FP_OK) {
         fp_task_incref(t);
@@ -539,7 +548,7 @@ take_completed_locked(fp_pool *p)
         u64 word = fp_load_acquire(&p->shm.slots[s].sl_state);
         u32 w = fp_word_owner(word);
         if (fp_word_state(word) != FP_DONE || fp_word_generation(word) != p->slots[s].generation ||
-            w >= p->shm.nworkers) {
+            !p->slots[s].out || w >= p->shm.nworkers) {
             return FP_CORRUPT;
         }
         finish_slot_locked(p, s, w);
@@ -550,7 +559,7 @@ take_completed_locked(fp_pool *p)
 void
 fp_pool_pump_locked(fp_pool *p)
 {
-    if (take_completed_locked(p) != FP_OK) {
+    if (take_completed_locked(p) != FP_OK || !fp_ring_is_sound(&p->shm, p->tail)) {
         /* nobody can say any more what became of the tasks that are out */
         break_locked(p, (fp_death){.reason = strdup("A worker process damaged the shared memory of the pool.")});
     }
@@ -630,6 +639,37 @@ fp_pool_cancel(fp_pool *p, fp_task *t)
     return cancelled;
 }
 
+static u32
+starting_workers(const fp_pool *p)
+{
+    u32 n = 0;
+    for (u32 w = 0; w < p->shm.nworkers; w++) {
+        n += fp_load_acquire(&p->shm.workers[w].wk_phase) == FP_WORKER_STARTED;
+    }
+    return n;
+}
+
+/* The tasks of the ring, oldest first, less the first `keep`. */
+static void
+cancel_ring_locked(fp_pool *p, u32 keep)
+{
+    u64 head = fp_load_acquire(&p->shm.head->rg_head), tail = fp_load_relaxed(&p->shm.head->rg_tail);
+    for (; head != tail; head++) {
+        u64 hint = fp_load_relaxed(&p->shm.cells[head & (p->shm.ncells - 1)]);
+        u32 s = (u32)hint;
+        fp_task *t = s < p->shm.nslots ? p->slots[s].task : NULL;
+        if (t == NULL || t->generation != (u32)(hint >> 32)) {
+            continue;
+        }
+        if (keep > 0) {
+            keep--;
+        }
+        else {
+            cancel_locked(p, t);
+        }
+    }
+}
+
 void
 fp_pool_cancel_pending(fp_pool *p)
 {
@@ -637,11 +677,7 @@ fp_pool_cancel_pending(fp_pool *p)
     for (fp_task *t = p->backlog_first; t != NULL; t = t->next) {
         cancel_locked(p, t);
     }
-    for (u32 s = 0; s < p->shm.nslots; s++) {
-        if (p->slots[s].task != NULL) {
-            cancel_locked(p, p->slots[s].task);
-        }
-    }
+    cancel_ring_locked(p, starting_workers(p));
     fp_pool_pump_locked(p);
     pthread_mutex_unlock(&p->lock);
 }
@@ -684,7 +720,8 @@ fp_pool_new_worker(fp_pool *p)
     pthread_mutex_lock(&p->lock);
     for (u32 w = 0; w < p->shm.nworkers && found < 0; w++) {
         fp_worker_shm *k = &p->shm.workers[w];
-        if (fp_load_relaxed(&k->wk_phase) == FP_WORKER_NONE) {
+        if (!p->in_use[w]) {
+            p->in_use[w] = true;
             fp_store_relaxed(&k->wk_slot, 0);
             fp_store_relaxed(&k->wk_ring_head, 0);
             fp_store_release(&k->wk_phase, FP_WORKER_STARTED);
@@ -705,7 +742,7 @@ reap_slot_locked(fp_pool *p, u32 w)
         return NULL;
     }
     u64 word = fp_load_acquire(&p->shm.slots[--s].sl_state);
-    if (fp_word_owner(word) != w || fp_word_generation(word) != p->slots[s].generation) {
+    if (fp_word_owner(word) != w || fp_word_generation(word) != p->slots[s].generation || !p->slots[s].out) {
         return NULL;
     }
     fp_task *t = NULL;
@@ -728,12 +765,14 @@ clear_worker_locked(fp_pool *p, u32 w)
     fp_worker_shm *k = &p->shm.workers[w];
     atomic_fetch_and(&p->shm.idle[w / 64], ~(1ull << (w % 64)));
     fp_cas32(&p->shm.head->wk_watch, w + 1, 0);
+    fp_wake_arrived(&p->shm, w);
     fp_spans_free_of(&p->shm, w);
     fp_store_relaxed(&k->wk_slot, 0);
     fp_store_relaxed(&p->shm.head->hd_live, --p->started);
     fp_wake_all(&p->shm);             /* it may have owed somebody a wake */
-    fp_wait_kick_leader(p);
-    fp_store_release(&k->wk_phase, FP_WORKER_NONE);   /* now the index may be used again */
+    fp_wait_rouse_leader(p);
+    fp_store_release(&k->wk_phase, FP_WORKER_NONE);
+    p->in_use[w] = false;
 }
 
 int
@@ -753,6 +792,7 @@ void
 fp_pool_fail(fp_pool *p, fp_task *t)
 {
     pthread_mutex_lock(&p->lock);
+    p->served++;
     settle_locked(p, t, FP_OUTCOME_BROKEN);
     pthread_mutex_unlock(&p->lock);
 }

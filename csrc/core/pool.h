@@ -22,6 +22,7 @@
 typedef struct {
     fp_task *task;       /* NULL: the slot is free, or its task was decided without it */
     u32 generation;
+    bool out;            /* it is with the workers: not among free_slots */
 } fp_slot;
 
 /* Why the pool broke. Written once, before `broken`. */
@@ -44,12 +45,14 @@ typedef struct fp_pool {
     fp_blocks blocks;
     fp_slot *slots;
     u32 *free_slots, nfree;
+    u64 tail;                         /* of the ring */
     u32 *completed_slots;             /* scratch for the pump */
     fp_task *backlog_first, *backlog_last;
     u64 nbacklog;                     /* tasks in it that still want to run */
     fp_a64 unfinished;
     u64 demanded, served;             /* calls submitted; calls that need no worker any more */
     u32 started;                      /* workers started and not reaped */
+    bool *in_use;                     /* [nworkers] the index has a worker */
     bool closed, draining;
     fp_a32 broken;                    /* read anywhere */
     fp_a32 attention;                 /* somebody wants the manager to look up: set, then ring */
@@ -84,6 +87,8 @@ void fp_pool_pump_locked(fp_pool *p);
 bool fp_pool_is_running(fp_pool *p, fp_task *t);
 /* True if it had not started: it is settled as cancelled. */
 bool fp_pool_cancel(fp_pool *p, fp_task *t);
+/* All that has not started, except the oldest, one for each worker that is only just starting: it was
+ * started for that. */
 void fp_pool_cancel_pending(fp_pool *p);
 /* The reply has been read: free its memory. */
 void fp_pool_forget_reply(fp_pool *p, fp_task *t);

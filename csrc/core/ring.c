@@ -7,34 +7,43 @@ cell_at(const fp_shm *m, u64 position)
     return &m->cells[position & (m->ncells - 1)];
 }
 
-/* Drop dead hints (of tasks withdrawn) from the head until there is room for one more. */
-static bool
+bool
+fp_ring_is_sound(const fp_shm *m, u64 tail)
+{
+    return fp_load_relaxed(&m->head->rg_tail) == tail &&
+           tail - fp_load_relaxed(&m->head->rg_head) <= m->ncells;
+}
+
+/* Drop a dead hint (of a task withdrawn) from the head if there is no room for one more. */
+static int
 make_room(const fp_shm *m, u64 tail)
 {
-    for (;;) {
-        u64 head = fp_load_acquire(&m->head->rg_head);
-        if (tail - head < m->ncells) {
-            return true;
-        }
-        u64 hint = fp_load_relaxed(cell_at(m, head));
-        u64 ready = fp_word((u32)(hint >> 32), 0, FP_READY);
-        if (fp_load_relaxed(&m->slots[(u32)hint].sl_state) == ready) {
-            return false;
-        }
-        fp_cas64(&m->head->rg_head, head, head + 1);
+    u64 head = fp_load_acquire(&m->head->rg_head);
+    if (tail - head < m->ncells) {
+        return FP_OK;
     }
+    u64 hint = fp_load_relaxed(cell_at(m, head));
+    if (tail - head > m->ncells || (u32)hint >= m->nslots) {
+        return FP_CORRUPT;
+    }
+    u64 ready = fp_word((u32)(hint >> 32), 0, FP_READY);
+    if (fp_load_relaxed(&m->slots[(u32)hint].sl_state) == ready) {
+        return FP_FULL;
+    }
+    fp_cas64(&m->head->rg_head, head, head + 1);   /* if it fails, somebody else made room */
+    return FP_OK;
 }
 
 int
-fp_publish(const fp_shm *m, u32 slot, u32 generation)
+fp_publish(const fp_shm *m, u64 *tail, u32 slot, u32 generation)
 {
-    u64 tail = fp_load_relaxed(&m->head->rg_tail);
-    if (!make_room(m, tail)) {
-        return FP_FULL;
+    int rc = make_room(m, *tail);
+    if (rc != FP_OK) {
+        return rc;
     }
     fp_store_release(&m->slots[slot].sl_state, fp_word(generation, 0, FP_READY)); /* P1 */
-    fp_store_release(cell_at(m, tail), (u64)generation << 32 | slot);             /* P2 */
-    fp_store_seq_cst(&m->head->rg_tail, tail + 1);                                /* P3 */
+    fp_store_release(cell_at(m, *tail), (u64)generation << 32 | slot);            /* P2 */
+    fp_store_seq_cst(&m->head->rg_tail, ++*tail);                                 /* P3 */
     return FP_OK;
 }
 
@@ -66,10 +75,10 @@ fp_take_completed(const fp_shm *m, u32 *slots)
         }
         slots[n++] = link - 1;
     }
-    for (u32 i = 0, j = n - 1; i < j; i++, j--) {   /* a stack: newest first */
+    for (u32 i = 0; i < n / 2; i++) {   /* a stack: newest first */
         u32 s = slots[i];
-        slots[i] = slots[j];
-        slots[j] = s;
+        slots[i] = slots[n - 1 - i];
+        slots[n - 1 - i] = s;
     }
     return (int)n;
 }

@@ -25,8 +25,11 @@
 
 #include "shm.h"
 
-/* Parent, under its lock: hand over a slot that is filled and FREE. 0 or FP_FULL. */
-int fp_publish(const fp_shm *m, u32 slot, u32 generation);
+/* Parent, under its lock: hand over a slot that is filled and FREE. `*tail` is the parent's own copy
+ * of rg_tail. 0, FP_FULL or FP_CORRUPT. */
+int fp_publish(const fp_shm *m, u64 *tail, u32 slot, u32 generation);
+/* Parent, under its lock: are head and tail where the protocol can have put them? */
+bool fp_ring_is_sound(const fp_shm *m, u64 tail);
 /* Parent: take a READY slot back. True if no worker had claimed it. */
 bool fp_withdraw(const fp_shm *m, u32 slot, u32 generation);
 /* Parent: condemn worker w's running task. True if the task had not ended. */

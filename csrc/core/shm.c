@@ -124,7 +124,7 @@ fp_shm_create(fp_shm *m, u32 nworkers, u64 bytes)
 static bool
 geometry_is_ours(const fp_head_shm *h)
 {
-    if (h->hd_magic != FP_MAGIC) {
+    if (h->hd_magic != FP_MAGIC || h->hd_nworkers > FP_MAX_WORKERS) {
         return false;
     }
     fp_head_shm again = {0};

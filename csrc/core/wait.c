@@ -20,8 +20,9 @@ become_ready_locked(fp_node *node)
     atomic_fetch_add(&w->nready, 1);
 }
 
-void
-fp_wait_kick_leader(fp_pool *p)
+/* Without the bit it is awake, or the worker that took the bit wakes it. */
+static void
+kick_leader(fp_pool *p)
 {
     u32 old = atomic_fetch_and(&p->shm.head->cq_head, ~FP_CQ_WAITER);
     if (old & FP_CQ_WAITER) {
@@ -29,12 +30,19 @@ fp_wait_kick_leader(fp_pool *p)
     }
 }
 
+void
+fp_wait_rouse_leader(fp_pool *p)
+{
+    atomic_fetch_and(&p->shm.head->cq_head, ~FP_CQ_WAITER);
+    fp_futex_wake(&p->shm.head->cq_head, 1, true);   /* even without the bit: who took it is dead, perhaps */
+}
+
 /* Whoever settles a task is not the leader just then: it gives the role up before it pumps. */
 void
 fp_wait_notify_locked(fp_pool *p, fp_waiter *w)
 {
     if (w == p->leader) {
-        fp_wait_kick_leader(p);
+        kick_leader(p);
     }
     else if (fp_load_relaxed(&w->word) == 0) {
         fp_store_release(&w->word, 1);

@@ -50,7 +50,7 @@ int fp_wait_task(struct fp_pool *p, fp_task *t, u64 deadline);
 /* The settler's side, under the pool's lock. */
 void fp_wait_fire_locked(struct fp_pool *p, fp_task *t);
 void fp_wait_notify_locked(struct fp_pool *p, fp_waiter *w);
-/* The leader may have to look again (a worker died before it could wake it). */
-void fp_wait_kick_leader(struct fp_pool *p);
+/* The leader has to look again: a worker died that may have owed it a wake. */
+void fp_wait_rouse_leader(struct fp_pool *p);
 
 #endif

@@ -17,6 +17,38 @@ wake(const fp_shm *m, u32 w)
     fp_futex_wake(word, 1, true);
 }
 
+#define UNDER_WAY_US 1000u   /* a wake that takes longer is not relied on */
+
+static u64
+now_us(void)
+{
+    return fp_now() / 1000u;
+}
+
+static bool
+is_under_way(u64 waking)
+{
+    return waking != 0 && now_us() - (waking >> 16) < UNDER_WAY_US;
+}
+
+void
+fp_wake_arrived(const fp_shm *m, u32 w)
+{
+    u64 waking = fp_load_relaxed(&m->head->wk_waking);
+    if ((waking & 0xffffu) == w + 1) {
+        fp_cas64(&m->head->wk_waking, waking, 0);
+    }
+}
+
+/* Wake a sleeper, unless somebody is on his way. */
+static void
+wake_if_needed(const fp_shm *m)
+{
+    if (!is_under_way(fp_load_seq_cst(&m->head->wk_waking))) {
+        fp_wake_one(m);
+    }
+}
+
 bool
 fp_wake_one(const fp_shm *m)
 {
@@ -27,6 +59,7 @@ fp_wake_one(const fp_shm *m)
             u64 before = atomic_fetch_and(&m->idle[i], ~bit);
             u32 w = i * 64u + (u32)__builtin_ctzll(bit);
             if ((before & bit) && w < m->nworkers) {
+                fp_store_seq_cst(&m->head->wk_waking, now_us() << 16 | (w + 1));
                 wake(m, w);
                 return true;
             }
@@ -40,9 +73,7 @@ void
 fp_wake_all(const fp_shm *m)
 {
     for (u32 w = 0; w < m->nworkers; w++) {
-        if (fp_load_relaxed(&m->workers[w].wk_phase) != FP_WORKER_NONE) {
-            wake(m, w);
-        }
+        wake(m, w);
     }
 }
 
@@ -53,14 +84,14 @@ fp_wake_for_task(const fp_shm *m)
     if (watcher != 0 && fp_cas32(&m->head->wk_watch, watcher, 0)) {
         return;
     }
-    fp_wake_one(m);
+    wake_if_needed(m);
 }
 
 void
 fp_wake_helper(const fp_shm *m)
 {
     if (!fp_ring_is_empty(m) && fp_load_seq_cst(&m->head->wk_watch) == 0) {
-        fp_wake_one(m);
+        wake_if_needed(m);
     }
 }
 
@@ -74,7 +105,8 @@ fp_watch_take(const fp_shm *m, u32 w)
 void
 fp_watch_drop(const fp_shm *m, u32 w)
 {
-    if (fp_load_relaxed(&m->head->wk_watch) == w + 1) {
+    /* acquire: if a submit took it from me, I must see its task now */
+    if (fp_load_acquire(&m->head->wk_watch) == w + 1) {
         fp_cas32(&m->head->wk_watch, w + 1, 0);
     }
 }
@@ -82,15 +114,16 @@ fp_watch_drop(const fp_shm *m, u32 w)
 void
 fp_sleep_announce(const fp_shm *m, u32 w)
 {
-    fp_store_relaxed(&m->workers[w].wk_futex, 1);
+    fp_store_seq_cst(&m->workers[w].wk_futex, 1);
     atomic_fetch_or(&m->idle[w / 64], 1ull << (w % 64));
     fp_watch_drop(m, w);
 }
 
-void
+bool
 fp_sleep_cancel(const fp_shm *m, u32 w)
 {
-    atomic_fetch_and(&m->idle[w / 64], ~(1ull << (w % 64)));
+    u64 bit = 1ull << (w % 64);
+    return atomic_fetch_and(&m->idle[w / 64], ~bit) & bit;
 }
 
 int

@@ -56,6 +56,7 @@ int
 fp_worker_next(fp_worker *k, fp_call *call)
 {
     bool bell = false;
+    fp_wake_arrived(&k->shm, k->w);
     int rc = fp_claim(&k->shm, k->w, &call->slot, &call->generation, &bell);
     if (bell) {
         fp_eventfd_ring(k->bell);
@@ -100,9 +101,9 @@ fp_worker_wait(fp_worker *k)
             rc = fp_sleep(&k->shm, k->w);
         }
     }
-    if (rc == FP_INTR) {
-        /* the caller runs signal handlers: nobody must count on this worker meanwhile */
-        fp_sleep_cancel(&k->shm, k->w);
+    /* the caller runs signal handlers: nobody must count on this worker meanwhile */
+    if (rc == FP_INTR && !fp_sleep_cancel(&k->shm, k->w)) {
+        fp_wake_helper(&k->shm);   /* a wake came just then: pass it on */
     }
     fp_spin_end(&k->spin);
     return rc;
@@ -178,10 +179,7 @@ fp_worker_function(const fp_worker *k, u32 id, const u8 **data, u64 *size)
         return FP_CORRUPT;
     }
     const fp_function_shm *fn = &k->shm.functions[id - 1];
-    if (!fp_shm_in_spans(&k->shm, fn->fn_offset, fn->fn_len)) {
-        return FP_CORRUPT;
-    }
-    *data = fp_shm_at(&k->shm, fn->fn_offset);
+    *data = fn->fn_pickle;
     *size = fn->fn_len;
-    return FP_OK;
+    return fn->fn_len <= FP_FUNCTION_MAX ? FP_OK : FP_CORRUPT;
 }
