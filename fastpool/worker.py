@@ -54,11 +54,11 @@ def main(
 ) -> None:
     """A worker's life. SIGINT is blocked when it begins, so that Ctrl-C finds nothing half-made."""
     try:
-        _core.watch_owner(owner)
+        memfd, bell, lifeline = attachment.detach()
+        _core.watch_owner(owner, lifeline)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if initializer is not None and not _initialize(initializer, initargs):
             return
-        memfd, bell = attachment.detach()
         _core.work(memfd, bell, index, max_tasks or 0)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:

@@ -30,8 +30,8 @@ static PyMethodDef module_methods[] = {
      "watch_futures($module, futures, /)\n--\n\n(those that are done, WaitSet of the others), or None if some cannot be waited for natively.")},
     {"work", fp_worker_run, METH_VARARGS, PyDoc_STR(
      "work($module, memfd, bell, index, max_tasks, /)\n--\n\nA worker's life. Takes the descriptors over.")},
-    {"watch_owner", fp_worker_watch_owner, METH_O, PyDoc_STR(
-     "watch_owner($module, pid, /)\n--\n\nEnd this process when that one does.")},
+    {"watch_owner", fp_worker_watch_owner, METH_VARARGS, PyDoc_STR(
+     "watch_owner($module, pid, lifeline, /)\n--\n\nEnd this process when that one does. Takes the descriptor over.")},
     {NULL},
 };
 

@@ -3,6 +3,7 @@
 #include "future.h"
 #include "pickling.h"
 #include "../core/error.h"
+#include "../core/orphan.h"
 #include "../core/os.h"
 
 #include <structmember.h>
@@ -426,7 +427,8 @@ static PyObject *
 pool_attachment(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     fp_pool *pool = as_pool(self)->pool;
-    return Py_BuildValue("ii", pool->shm.fd, pool->bell);
+    int lifeline = fp_lifeline();
+    return lifeline < 0 ? fp_raise_code(lifeline) : Py_BuildValue("iii", pool->shm.fd, pool->bell, lifeline);
 }
 
 /* ---------------------------------------------------------------- courier */
@@ -590,7 +592,7 @@ static PyMethodDef pool_methods[] = {
     {"wants_worker", pool_wants_worker, METH_NOARGS, PyDoc_STR(
      "wants_worker($self)\n--\n\nWould the next task have to wait although another worker may be started?")},
     {"attachment", pool_attachment, METH_NOARGS, PyDoc_STR(
-     "attachment($self)\n--\n\nThe descriptors that a worker needs: shared memory, bell.")},
+     "attachment($self)\n--\n\nThe descriptors that a worker needs: shared memory, bell, lifeline.")},
     {"deliver", CLASS_METHOD(pool_deliver), PyDoc_STR(
      "deliver()\n\nThe courier thread's work: callbacks and foreign waiters. Returns after dismiss_courier().")},
     {"dismiss_courier", pool_dismiss_courier, METH_NOARGS, PyDoc_STR(

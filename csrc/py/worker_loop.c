@@ -250,12 +250,12 @@ fp_worker_run(PyObject *module, PyObject *args)
 }
 
 PyObject *
-fp_worker_watch_owner(PyObject *Py_UNUSED(module), PyObject *arg)
+fp_worker_watch_owner(PyObject *Py_UNUSED(module), PyObject *args)
 {
-    long owner = PyLong_AsLong(arg);
-    if (owner == -1 && PyErr_Occurred()) {
+    int owner, lifeline;
+    if (!PyArg_ParseTuple(args, "ii:watch_owner", &owner, &lifeline)) {
         return NULL;
     }
-    int rc = fp_orphan_watch((int)owner);
+    int rc = fp_orphan_watch(owner, lifeline);
     return rc < 0 ? fp_raise_code(rc) : Py_NewRef(Py_None);
 }

@@ -5,7 +5,7 @@
 
 /* work(memfd, bell, index, max_tasks): a worker's life; max_tasks 0 = no limit. */
 PyObject *fp_worker_run(PyObject *module, PyObject *args);
-/* watch_owner(pid): end with that process. */
-PyObject *fp_worker_watch_owner(PyObject *module, PyObject *arg);
+/* watch_owner(pid, lifeline): end with that process. */
+PyObject *fp_worker_watch_owner(PyObject *module, PyObject *args);
 
 #endif
