@@ -25,7 +25,7 @@ def adopt_orphans() -> bool:
     Workers of a fork server are such: the server waits for them, but nobody waits for the server.
     """
     try:
-        return ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0
+        return bool(ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0)
     except (AttributeError, OSError):
         return False
 

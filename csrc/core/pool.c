@@ -345,7 +345,7 @@ place_call_locked(fp_pool *p, fp_task *t, u32 s, const u8 *data)
 }
 
 /* 0: it is in the ring. FP_FULL: not now. FP_NOMEM: it can never be, or not before others end.
- * FP_CORRUPT: the next pump breaks the pool. */
+ * FP_CORRUPT: shared memory is damaged. */
 static int
 send_locked(fp_pool *p, fp_task *t, const u8 *data)
 {
@@ -413,6 +413,15 @@ anything_sent_locked(const fp_pool *p)
     return p->nfree < p->shm.nslots;
 }
 
+static void break_locked(fp_pool *p, fp_death death);
+
+/* Nobody can say any more what became of the tasks that are out. */
+static void
+break_damaged_locked(fp_pool *p)
+{
+    break_locked(p, (fp_death){.reason = strdup("A worker process damaged the shared memory of the pool.")});
+}
+
 static void
 refill_locked(fp_pool *p)
 {
@@ -424,7 +433,11 @@ refill_locked(fp_pool *p)
             continue;
         }
         int rc = send_locked(p, t, t->call != NULL ? t->call : t->small);
-        if (rc == FP_FULL || rc == FP_CORRUPT || (rc == FP_NOMEM && anything_sent_locked(p))) {
+        if (rc == FP_FULL || (rc == FP_NOMEM && anything_sent_locked(p))) {
+            break;
+        }
+        if (rc == FP_CORRUPT) {
+            break_damaged_locked(p);
             break;
         }
         take_backlog_locked(p);
@@ -507,7 +520,7 @@ accept_locked(fp_pool *p, fp_task *t, const u8 *data, bool *in_ring)
         arm_bell_locked(p);
     }
     else if (rc == FP_CORRUPT) {
-        fp_pool_pump_locked(p);   /* breaks the pool */
+        break_damaged_locked(p);
         rc = FP_BROKEN;
     }
     if (rc == FP_OK) {
@@ -536,8 +549,6 @@ fp_pool_submit(fp_pool *p, fp_task *t, const u8 *data)
 
 /* ------------------------------------------------------------------- pump */
 
-static void break_locked(fp_pool *p, fp_death death);
-
 /* Settle what is in the completed list. */
 static int
 take_completed_locked(fp_pool *p)
@@ -560,8 +571,7 @@ void
 fp_pool_pump_locked(fp_pool *p)
 {
     if (take_completed_locked(p) != FP_OK || !fp_ring_is_sound(&p->shm, p->tail)) {
-        /* nobody can say any more what became of the tasks that are out */
-        break_locked(p, (fp_death){.reason = strdup("A worker process damaged the shared memory of the pool.")});
+        break_damaged_locked(p);
     }
     if (p->backlog_first != NULL) {
         refill_locked(p);
@@ -640,11 +650,11 @@ fp_pool_cancel(fp_pool *p, fp_task *t)
 }
 
 static u32
-starting_workers(const fp_pool *p)
+workers_before_their_first_task(const fp_pool *p)
 {
     u32 n = 0;
     for (u32 w = 0; w < p->shm.nworkers; w++) {
-        n += fp_load_acquire(&p->shm.workers[w].wk_phase) == FP_WORKER_STARTED;
+        n += p->in_use[w] && fp_load_relaxed(&p->shm.workers[w].wk_slot) == 0;
     }
     return n;
 }
@@ -653,8 +663,11 @@ starting_workers(const fp_pool *p)
 static void
 cancel_ring_locked(fp_pool *p, u32 keep)
 {
-    u64 head = fp_load_acquire(&p->shm.head->rg_head), tail = fp_load_relaxed(&p->shm.head->rg_tail);
-    for (; head != tail; head++) {
+    u64 head = fp_load_acquire(&p->shm.head->rg_head);
+    if (head > p->tail || p->tail - head > p->shm.ncells) {
+        return;   /* damaged: the next pump breaks the pool */
+    }
+    for (; head != p->tail; head++) {
         u64 hint = fp_load_relaxed(&p->shm.cells[head & (p->shm.ncells - 1)]);
         u32 s = (u32)hint;
         fp_task *t = s < p->shm.nslots ? p->slots[s].task : NULL;
@@ -677,7 +690,7 @@ fp_pool_cancel_pending(fp_pool *p)
     for (fp_task *t = p->backlog_first; t != NULL; t = t->next) {
         cancel_locked(p, t);
     }
-    cancel_ring_locked(p, starting_workers(p));
+    cancel_ring_locked(p, workers_before_their_first_task(p));
     fp_pool_pump_locked(p);
     pthread_mutex_unlock(&p->lock);
 }

@@ -55,7 +55,6 @@ typedef struct fp_pool {
     bool *in_use;                     /* [nworkers] the index has a worker */
     bool closed, draining;
     fp_a32 broken;                    /* read anywhere */
-    fp_a32 attention;                 /* somebody wants the manager to look up: set, then ring */
     fp_death death;
     fp_waiter *leader, *followers;
     fp_waiter courier;                /* the courier thread's; its queue: */
@@ -87,7 +86,7 @@ void fp_pool_pump_locked(fp_pool *p);
 bool fp_pool_is_running(fp_pool *p, fp_task *t);
 /* True if it had not started: it is settled as cancelled. */
 bool fp_pool_cancel(fp_pool *p, fp_task *t);
-/* All that has not started, except the oldest, one for each worker that is only just starting: it was
+/* All that has not started, except the oldest, one for each worker that is yet to take its first task: it was
  * started for that. */
 void fp_pool_cancel_pending(fp_pool *p);
 /* The reply has been read: free its memory. */

@@ -10,8 +10,8 @@ cell_at(const fp_shm *m, u64 position)
 bool
 fp_ring_is_sound(const fp_shm *m, u64 tail)
 {
-    return fp_load_relaxed(&m->head->rg_tail) == tail &&
-           tail - fp_load_relaxed(&m->head->rg_head) <= m->ncells;
+    u64 head = fp_load_relaxed(&m->head->rg_head);
+    return fp_load_relaxed(&m->head->rg_tail) == tail && head <= tail && tail - head <= m->ncells;
 }
 
 /* Drop a dead hint (of a task withdrawn) from the head if there is no room for one more. */
@@ -19,11 +19,11 @@ static int
 make_room(const fp_shm *m, u64 tail)
 {
     u64 head = fp_load_acquire(&m->head->rg_head);
-    if (tail - head < m->ncells) {
+    if (head <= tail && tail - head < m->ncells) {
         return FP_OK;
     }
     u64 hint = fp_load_relaxed(cell_at(m, head));
-    if (tail - head > m->ncells || (u32)hint >= m->nslots) {
+    if (!fp_ring_is_sound(m, tail) || (u32)hint >= m->nslots) {
         return FP_CORRUPT;
     }
     u64 ready = fp_word((u32)(hint >> 32), 0, FP_READY);

@@ -433,15 +433,14 @@ future_repr(PyObject *self)
         Py_DECREF(name);
         return NULL;
     }
-    unsigned long long at = (unsigned long long)(uintptr_t)self;
     if (state != FP_F_FINISHED) {
-        text = PyUnicode_FromFormat("<%U at 0x%llx state=%s>", name, at, words[state]);
+        text = PyUnicode_FromFormat("<%U at %p state=%s>", name, (void *)self, words[state]);
     }
     else {
         PyObject *shown = f->exception ? f->exception : f->result ? f->result : Py_None;
         PyObject *type = PyType_GetName(Py_TYPE(shown));
         if (type != NULL) {
-            text = PyUnicode_FromFormat("<%U at 0x%llx state=finished %s %U>", name, at,
+            text = PyUnicode_FromFormat("<%U at %p state=finished %s %U>", name, (void *)self,
                                         f->exception ? "raised" : "returned", type);
             Py_DECREF(type);
         }

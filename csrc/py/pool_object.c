@@ -232,7 +232,7 @@ pool_submit(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t
 
 /* ------------------------------------------------------ the manager's calls */
 
-/* The loop that needs no Python: until workers ended, or all is done, or somebody wants attention. */
+/* The loop that needs no Python: until workers ended, or all is done. */
 static int
 manage_without_gil(fp_pool_object *p, u32 *ended, int most)
 {
@@ -244,10 +244,6 @@ manage_without_gil(fp_pool_object *p, u32 *ended, int most)
         int n = fp_monitor_wait(&p->monitor, ended, most);
         if (n != 0) {
             return n;
-        }
-        if (fp_load_acquire(&pool->attention)) {
-            fp_store_relaxed(&pool->attention, 0);
-            return 0;
         }
     }
 }
@@ -279,33 +275,6 @@ pool_manage(PyObject *self, PyObject *Py_UNUSED(ignored))
         n = 0;
     }
     return n < 0 ? fp_raise_code(n) : index_list(ended, n);
-}
-
-/* Which workers ended by now, without waiting for the bell: for the manager's last rounds. */
-static PyObject *
-pool_wait_ended(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    u32 ended[64];
-    int n;
-    Py_BEGIN_ALLOW_THREADS
-    fp_eventfd_clear(as_pool(self)->pool->bell);
-    n = fp_monitor_wait(&as_pool(self)->monitor, ended, 64);
-    Py_END_ALLOW_THREADS
-    if (n == FP_INTR) {
-        n = 0;
-    }
-    return n < 0 ? fp_raise_code(n) : index_list(ended, n);
-}
-
-static PyObject *
-pool_call_attention(PyObject *self, PyObject *Py_UNUSED(ignored))
-{
-    fp_pool *pool = as_pool(self)->pool;
-    if (pool->fork_generation == fp_fork_generation()) {
-        fp_store_release(&pool->attention, 1);
-        fp_eventfd_ring(pool->bell);
-    }
-    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -566,11 +535,7 @@ static PyMethodDef pool_methods[] = {
      "submit(fn, /, *args, **kwargs)\n\nA Future for the call.")},
     {"manage", pool_manage, METH_NOARGS, PyDoc_STR(
      "manage($self)\n--\n\nThe manager thread's work that needs no Python. Returns the indices of workers that ended;\n"
-     "an empty list: all tasks of a closed pool have ended, the pool broke, or call_attention() was called.")},
-    {"wait_ended", pool_wait_ended, METH_NOARGS, PyDoc_STR(
-     "wait_ended($self)\n--\n\nWait until workers have ended; their indices (or none, for nothing).")},
-    {"call_attention", pool_call_attention, METH_NOARGS, PyDoc_STR(
-     "call_attention($self)\n--\n\nLet manage() return.")},
+     "an empty list: all tasks of a closed pool have ended, or the pool broke.")},
     {"new_worker", pool_new_worker, METH_NOARGS, PyDoc_STR(
      "new_worker($self)\n--\n\nThe index of a worker that is about to be started. RuntimeError if all are.")},
     {"cancel_worker", pool_cancel_worker, METH_O, PyDoc_STR(
@@ -602,8 +567,6 @@ static PyMethodDef pool_methods[] = {
 
 static PyMemberDef pool_members[] = {
     {"__weaklistoffset__", T_PYSSIZET, offsetof(fp_pool_object, weakrefs), READONLY, NULL},
-    {"courier_wanted", T_BOOL, offsetof(fp_pool_object, courier_wanted), READONLY,
-     PyDoc_STR("Has a courier been started?")},
     {NULL},
 };
 
