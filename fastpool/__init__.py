@@ -28,8 +28,8 @@ if accelerated:
     from fastpool.executor import ProcessPoolExecutor
     from fastpool.futures import Future, as_completed, wait
 else:
-    from concurrent.futures import Future, as_completed, wait
-    from concurrent.futures.process import ProcessPoolExecutor
+    from concurrent.futures import Future, as_completed, wait  # type: ignore[assignment]
+    from concurrent.futures.process import ProcessPoolExecutor  # type: ignore[assignment]
 
 __version__ = "0.1.0.dev0"
 

@@ -37,9 +37,9 @@ def main(arguments: list[str]) -> int:
     program = arguments[1:] if compare else arguments
     if not program:
         return complain(USAGE.rstrip())
-    if sys.flags.ignore_environment or sys.flags.no_site:
+    command = [*interpreter_and_options(), *program]
+    if passes_start_by(command[1:]):
         return complain("fastpool: with -E, -I or -S python does not read what installs the replacement")
-    command = [sys.orig_argv[0], *interpreter_options(), *program]
     environment = dict(os.environ)
     if compare:
         from fastpool import comparison
@@ -53,13 +53,31 @@ def complain(text: str) -> int:
     return 2
 
 
-def interpreter_options() -> list[str]:
-    """What stands between `python` and `-m fastpool`, such as `-X dev`, for the program's interpreter to have too."""
-    *options, last = sys.orig_argv[1 : len(sys.orig_argv) - len(sys.argv[1:])]
+def interpreter_and_options() -> list[str]:
+    """What stands before `-m fastpool`, such as `-X dev`: the program is to have it too."""
+    *options, last = sys.orig_argv[: len(sys.orig_argv) - len(sys.argv[1:])]
     if last == "fastpool":
         last = options.pop()
     last = last.removesuffix("fastpool").removesuffix("m")  # it may hold other letters: -Bm
     return options if last == "-" else [*options, last]
+
+
+def passes_start_by(arguments: list[str]) -> bool:
+    """Do options among python's arguments keep it from reading PYTHONPATH, or `sitecustomize`?"""
+    remaining = iter(arguments)
+    for argument in remaining:
+        if not argument.startswith("-"):
+            return False
+        for letter in argument[1:]:
+            if letter in "EIS":
+                return True
+            if letter in "cm":
+                return False
+            if letter in "WX":
+                if argument.endswith(letter):
+                    next(remaining, None)
+                break
+    return False
 
 
 def replaced(environment: dict[str, str]) -> dict[str, str]:

@@ -3,8 +3,11 @@
 from collections.abc import Callable, Iterable
 from threading import Condition
 from types import GenericAlias
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, ParamSpec, TypeVar
 
+from fastpool.futures import Future
+
+_P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 def obstacle() -> str | None: ...
@@ -37,7 +40,7 @@ class FutureBase(Generic[_T]):
 class ExecutorBase:
     _pool: Pool | None
     _open: bool
-    def submit(self, fn: Callable[..., _T], /, *args: Any, **kwargs: Any) -> Any: ...
+    def submit(self, fn: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> Future[_T]: ...
 
 class Pool:
     def __init__(self, workers: int, future_type: type, start_courier: Callable[[Pool], None]) -> None: ...

@@ -1,12 +1,17 @@
 """The exceptions of fastpool, and what the C core calls to make them."""
 
 import signal
+from collections.abc import Callable
 from concurrent.futures import _base
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
 from traceback import format_exception
 from typing import Any
 
 _DIED = "A process in the process pool was terminated abruptly while the future was running or pending."
+
+
+# typeshed says that it takes a traceback object; it takes the text of one
+remote_traceback: Callable[[str], BaseException] = _RemoteTraceback  # type: ignore[assignment]
 
 
 class WorkerDied(BrokenProcessPool):
@@ -51,7 +56,7 @@ def worker_died(pid: int, exitcode: int | None, function: str | None) -> WorkerD
     doing = f"while it was running {function}" if function else "while it was idle"
     error = WorkerDied(f"{_DIED} (Worker process {pid} {_how_it_ended(exitcode)} {doing}.)", pid, exitcode, function)
     if exitcode:
-        error.__cause__ = _RemoteTraceback(f"\n'''\nProcess {pid} terminated abruptly with exit code {exitcode}'''")
+        error.__cause__ = remote_traceback(f"\n'''\nProcess {pid} terminated abruptly with exit code {exitcode}'''")
     return error
 
 
@@ -80,7 +85,7 @@ def out_of_memory(function: str | None, size: int) -> MemoryError:
 def add_remote_traceback(error: BaseException) -> None:
     """What the standard library gives a call that could not be pickled: the traceback as text, as the cause."""
     text = "".join(format_exception(type(error), error, error.__traceback__))
-    error.__cause__ = _RemoteTraceback(f'\n"""\n{text}"""')
+    error.__cause__ = remote_traceback(f'\n"""\n{text}"""')
 
 
 def log_callback(future: Any, error: BaseException) -> None:

@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool, _check_system_limits
 from functools import partial
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from fastpool import _compat, _core
 from fastpool.launching import Manager, Team, abandon, is_exiting, start_manager
@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 _BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
 
 
-class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):  # type: ignore[misc]
+class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
     """Run calls in a pool of worker processes.
 
     Args:
@@ -190,7 +190,7 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):  # type: ignore[m
         self._call_queue = None
         self._processes = None
 
-    def __exit__(self, exc_type: type[BaseException] | None, exc_val: object, exc_tb: object) -> bool:
+    def __exit__(self, exc_type: type[BaseException] | None, exc_val: object, exc_tb: object) -> Literal[False]:
         manager = self._executor_manager_thread
         if manager is not None and exc_type is not None and issubclass(exc_type, KeyboardInterrupt):
             abandon(manager)

@@ -11,7 +11,7 @@ from fastpool import _core
 _T = TypeVar("_T")
 
 
-class Future(_core.FutureBase[_T], _base.Future[_T]):  # type: ignore[misc]
+class Future(_core.FutureBase[_T], _base.Future[_T]):
     """The outcome of a call that may not have ended yet: ``concurrent.futures.Future``, in C."""
 
 
@@ -52,7 +52,7 @@ def as_completed(fs: Iterable[_base.Future[_T]], timeout: float | None = None) -
             return
         ready = waiting.wait(1, _seconds_left(end))
         if not ready:
-            raise _base.TimeoutError("%d (of %d) futures unfinished" % (len(pending), total))
+            raise _base.TimeoutError(f"{len(pending)} (of {total}) futures unfinished")
         ready.reverse()
 
 

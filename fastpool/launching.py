@@ -130,7 +130,7 @@ class Team:
     def reap(self, index: int) -> None:
         """The worker has ended for certain."""
         process = self.by_index.pop(index, None)
-        if process is None:
+        if process is None or process.pid is None:
             return
         process.join()
         if self.pool.reap(index, process.pid, process.exitcode):

@@ -103,7 +103,7 @@ def _safe_repr(thing: object) -> str:
 
 def _encode(error: BaseException, traceback: str | None = None) -> bytes:
     """Pickled as the standard library does it: on arrival its cause is the traceback, as text."""
-    wrapped = _ExceptionWithTraceback(error, error.__traceback__)
+    wrapped: Any = _ExceptionWithTraceback(error, error.__traceback__)  # type: ignore[arg-type]  # None will do
     if traceback is not None:
         wrapped.tb = traceback
     return bytes(ForkingPickler.dumps(wrapped))
@@ -111,7 +111,7 @@ def _encode(error: BaseException, traceback: str | None = None) -> bytes:
 
 def encode_exception(error: BaseException) -> bytes:
     """The exception of a call as bytes that are sure to unpickle, if need be of a stand-in or of the pickling error."""
-    text = '\n"""\n{}"""'.format("".join(format_exception(type(error), error, error.__traceback__)))
+    text: str | None = '\n"""\n{}"""'.format("".join(format_exception(type(error), error, error.__traceback__)))
     try:
         data = _encode(error)
     except BaseException as pickling_error:
