@@ -165,7 +165,7 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         submit = self.submit
         if buffersize is None:
             return _results([submit(fn, *args) for args in calls], end)
-        futures = deque(submit(fn, *args) for args in itertools.islice(calls, buffersize))
+        futures: deque[_base.Future[_T]] = deque(submit(fn, *args) for args in itertools.islice(calls, buffersize))
         del submit  # the iterator must not keep the executor alive
         return _buffered_results(futures, end, weakref.ref(self), fn, calls)
 
