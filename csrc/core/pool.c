@@ -778,7 +778,7 @@ clear_worker_locked(fp_pool *p, u32 w)
     fp_worker_shm *k = &p->shm.workers[w];
     atomic_fetch_and(&p->shm.idle[w / 64], ~(1ull << (w % 64)));
     fp_cas32(&p->shm.head->wk_watch, w + 1, 0);
-    fp_wake_arrived(&p->shm, w);
+    fp_store_seq_cst(&p->shm.head->wk_waking, 0);
     fp_spans_free_of(&p->shm, w);
     fp_store_relaxed(&k->wk_slot, 0);
     fp_store_relaxed(&p->shm.head->hd_live, --p->started);

@@ -34,39 +34,47 @@ is_under_way(u64 waking)
 void
 fp_wake_arrived(const fp_shm *m, u32 w)
 {
-    u64 waking = fp_load_relaxed(&m->head->wk_waking);
+    u64 waking = fp_load_seq_cst(&m->head->wk_waking);
     if ((waking & 0xffffu) == w + 1) {
         fp_cas64(&m->head->wk_waking, waking, 0);
     }
 }
 
-/* Wake a sleeper, unless somebody is on his way. */
-static void
-wake_if_needed(const fp_shm *m)
-{
-    if (!is_under_way(fp_load_seq_cst(&m->head->wk_waking))) {
-        fp_wake_one(m);
-    }
-}
-
-bool
-fp_wake_one(const fp_shm *m)
+static bool
+find_sleeper(const fp_shm *m, u32 *w)
 {
     for (u32 i = 0; i < idle_words(m); i++) {
         u64 bits = fp_load_seq_cst(&m->idle[i]);
-        while (bits != 0) {
-            u64 bit = bits & -bits;
-            u64 before = atomic_fetch_and(&m->idle[i], ~bit);
-            u32 w = i * 64u + (u32)__builtin_ctzll(bit);
-            if ((before & bit) && w < m->nworkers) {
-                fp_store_seq_cst(&m->head->wk_waking, now_us() << 16 | (w + 1));
-                wake(m, w);
-                return true;
-            }
-            bits = before & ~bit;
+        if (bits != 0) {
+            *w = i * 64u + (u32)__builtin_ctzll(bits);
+            return *w < m->nworkers;
         }
     }
     return false;
+}
+
+/* The promise comes before the bit is taken: so the worker, which takes its bit itself when it gets up by
+ * itself, either finds the promise when it arrives, or keeps the bit from us; then we take the promise back
+ * and look once more, for whoever relied on it. */
+bool
+fp_wake_one(const fp_shm *m)
+{
+    for (;;) {
+        u32 w;
+        u64 before = fp_load_seq_cst(&m->head->wk_waking);
+        if (is_under_way(before) || !find_sleeper(m, &w)) {
+            return false;
+        }
+        u64 promise = now_us() << 16 | (w + 1);
+        if (!fp_cas64(&m->head->wk_waking, before, promise)) {
+            continue;
+        }
+        if (fp_sleep_cancel(m, w)) {
+            wake(m, w);
+            return true;
+        }
+        fp_cas64(&m->head->wk_waking, promise, 0);
+    }
 }
 
 void
@@ -84,14 +92,14 @@ fp_wake_for_task(const fp_shm *m)
     if (watcher != 0 && fp_cas32(&m->head->wk_watch, watcher, 0)) {
         return;
     }
-    wake_if_needed(m);
+    fp_wake_one(m);
 }
 
 void
 fp_wake_helper(const fp_shm *m)
 {
     if (!fp_ring_is_empty(m) && fp_load_seq_cst(&m->head->wk_watch) == 0) {
-        wake_if_needed(m);
+        fp_wake_one(m);
     }
 }
 

@@ -4,7 +4,8 @@
  *           wk_watch (the watch token: worker + 1, or 0).
  * Sleep     wk_futex = 1; idle bit; give up the token; look for a task ONCE MORE; FUTEX_WAIT.
  * Wake      a task is published first; then take the token from its holder (who spins and will
- *           see the task); else rely on a wake under way; else clear one idle bit, wk_futex = 0, FUTEX_WAKE.
+ *           see the task); else rely on a wake under way; else promise one in wk_waking, clear that worker's
+ *           idle bit, wk_futex = 0, FUTEX_WAKE.
  * Under way one wake at a time (wk_waking): whoever was woken looks for a task, and after its claim wakes
  *           the next if there is more to do. So a burst of tasks costs the submitter one system call, and as
  *           many workers get up as there is work for. It clears wk_waking BEFORE it looks, so who relied on
@@ -16,14 +17,14 @@
  *           sleepers and no watcher wakes one (fp_wake_helper).
  * Blocking  fp_worker_sleep, without any lock.
  * Death     a sleeper's bit and token are cleared by reap, which also wakes everybody: whoever
- *           died between clearing a bit and FUTEX_WAKE owed that wake.
+ *           died between its promise, clearing a bit and FUTEX_WAKE owed that wake.
  */
 #ifndef FP_WAKE_H
 #define FP_WAKE_H
 
 #include "shm.h"
 
-/* Wake one sleeping worker; false if none slept. */
+/* Wake one sleeping worker, unless one is on its way; true if one was woken. */
 bool fp_wake_one(const fp_shm *m);
 void fp_wake_all(const fp_shm *m);
 /* Parent, after fp_publish: make sure that somebody will look. */

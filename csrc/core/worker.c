@@ -103,6 +103,7 @@ fp_worker_wait(fp_worker *k)
     }
     /* the caller runs signal handlers: nobody must count on this worker meanwhile */
     if (rc == FP_INTR && !fp_sleep_cancel(&k->shm, k->w)) {
+        fp_wake_arrived(&k->shm, k->w);
         fp_wake_helper(&k->shm);   /* a wake came just then: pass it on */
     }
     fp_spin_end(&k->spin);
