@@ -93,48 +93,66 @@ pool_dealloc(PyObject *self)
 
 /* ---------------------------------------------------------------- submit */
 
+static PyObject *
+positional_of(PyObject *const *args, Py_ssize_t nargs)
+{
+    PyObject *positional = PyTuple_New(nargs);
+    for (Py_ssize_t i = 0; positional != NULL && i < nargs; i++) {
+        PyTuple_SET_ITEM(positional, i, Py_NewRef(args[i]));
+    }
+    return positional;
+}
+
+static PyObject *
+keywords_of(PyObject *const *values, PyObject *kwnames)
+{
+    PyObject *keywords = PyDict_New();
+    Py_ssize_t n = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
+    for (Py_ssize_t i = 0; keywords != NULL && i < n; i++) {
+        if (PyDict_SetItem(keywords, PyTuple_GET_ITEM(kwnames, i), values[i]) < 0) {
+            Py_CLEAR(keywords);
+        }
+    }
+    return keywords;
+}
+
+/* (args, kwargs), after fn if there is one */
+static PyObject *
+whole_call(PyObject *fn, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *positional = positional_of(args, nargs), *keywords = keywords_of(args + nargs, kwnames), *call = NULL;
+    if (positional != NULL && keywords != NULL) {
+        call = fn ? PyTuple_Pack(3, fn, positional, keywords) : PyTuple_Pack(2, positional, keywords);
+    }
+    Py_XDECREF(positional);
+    Py_XDECREF(keywords);
+    return call;
+}
+
 /* The call as something to pickle, and as what. NULL with an exception, or for a call without payload. */
 static PyObject *
 pack_call(fp_pool_object *p, fp_state *st, PyObject *fn, PyObject *const *args, Py_ssize_t nargs,
           PyObject *kwnames, u32 *kind, int *id)
 {
+    bool keywords = kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0;
     *id = fp_function_id(st, p->pool, &p->functions, fn);
     if (*id < 0) {
         return NULL;
     }
-    Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
-    if (*id > 0 && nargs + nkw == 0) {
-        *kind = FP_CALL_EMPTY;
-        return NULL;
-    }
-    PyObject *positional = PyTuple_New(nargs), *keywords = NULL, *packed = NULL;
-    if (positional == NULL) {
-        return NULL;
-    }
-    for (Py_ssize_t i = 0; i < nargs; i++) {
-        PyTuple_SET_ITEM(positional, i, Py_NewRef(args[i]));
-    }
-    if (*id > 0 && nkw == 0) {
-        *kind = FP_CALL_ARGS;
-        return positional;
-    }
-    keywords = PyDict_New();
-    for (Py_ssize_t i = 0; keywords != NULL && i < nkw; i++) {
-        if (PyDict_SetItem(keywords, PyTuple_GET_ITEM(kwnames, i), args[nargs + i]) < 0) {
-            Py_CLEAR(keywords);
-        }
-    }
-    if (keywords != NULL && *id > 0) {
-        *kind = FP_CALL_KWARGS;
-        packed = PyTuple_Pack(2, positional, keywords);
-    }
-    else if (keywords != NULL) {
+    if (*id == 0) {
         *kind = FP_CALL_WHOLE;
-        packed = PyTuple_Pack(3, fn, positional, keywords);
+        return whole_call(fn, args, nargs, kwnames);
     }
-    Py_DECREF(positional);
-    Py_XDECREF(keywords);
-    return packed;
+    if (keywords) {
+        *kind = FP_CALL_KWARGS;
+        return whole_call(NULL, args, nargs, kwnames);
+    }
+    if (nargs > 0) {
+        *kind = FP_CALL_ARGS;
+        return positional_of(args, nargs);
+    }
+    *kind = FP_CALL_EMPTY;
+    return NULL;
 }
 
 /* Pickle the call. 0 with `*pickler` (NULL: no payload); -1 with an exception. */
@@ -174,6 +192,60 @@ failed_submit(fp_pool_object *p)
     return (PyObject *)f;
 }
 
+/* Hand a pickled call over. A new Future; NULL without an exception: closed or broken. */
+static PyObject *
+hand_over(fp_state *st, fp_pool_object *p, PyObject *fn, u32 kind, int id, const u8 *data, u64 size)
+{
+    fp_task *task = fp_task_new((u32)id, kind, data, size, id ? NULL : fp_function_label(st, fn));
+    if (task == NULL) {
+        PyErr_NoMemory();
+        return failed_submit(p);
+    }
+    fp_future *f = fp_future_new((PyTypeObject *)p->future_type, p, task);
+    if (f == NULL) {
+        fp_task_free(task);
+        return NULL;
+    }
+    int rc = fp_pool_submit(p->pool, task, data);
+    if (rc == FP_OK) {
+        return (PyObject *)f;
+    }
+    Py_DECREF(f);
+    if (rc == FP_CLOSED || rc == FP_BROKEN) {
+        return NULL;
+    }
+    fp_raise_code(rc);
+    return failed_submit(p);
+}
+
+/* Pickling has failed (the exception is set): once more, with the function by value. */
+static PyObject *
+submit_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *const *args, Py_ssize_t nargs,
+                PyObject *kwnames)
+{
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        return NULL;
+    }
+    PyObject *error = fp_fetch_exception(), *bytes = NULL, *f = NULL;
+    PyObject *whole = whole_call(fn, args, nargs, kwnames);
+    if (whole != NULL) {
+        bytes = fp_call_helper("fastpool.by_value", "pack", "O", whole);
+    }
+    if (bytes != NULL && PyBytes_Check(bytes)) {
+        f = hand_over(st, p, fn, FP_CALL_WHOLE, 0, (const u8 *)PyBytes_AS_STRING(bytes),
+                      (u64)PyBytes_GET_SIZE(bytes));
+    }
+    else {
+        PyErr_Clear();
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        f = failed_submit(p);
+    }
+    Py_XDECREF(whole);
+    Py_XDECREF(bytes);
+    Py_DECREF(error);
+    return f;
+}
+
 PyObject *
 fp_pool_object_submit(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *const *args,
                       Py_ssize_t nargs, PyObject *kwnames)
@@ -185,34 +257,14 @@ fp_pool_object_submit(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *c
     int id;
     fp_pickler *pickler;
     if (pickle_call(p, st, fn, args, nargs, kwnames, &kind, &id, &pickler) < 0) {
-        return failed_submit(p);
+        return submit_by_value(st, p, fn, args, nargs, kwnames);
     }
     const u8 *data = pickler ? pickler->writer->data : NULL;
-    u64 size = pickler ? pickler->writer->size : 0;
-    fp_future *f = NULL;
-    int rc = FP_NOMEM;
-    fp_task *task = fp_task_new((u32)id, kind, data, size, id ? NULL : fp_function_label(st, fn));
-    if (task != NULL) {
-        f = fp_future_new((PyTypeObject *)p->future_type, p, task);
-        if (f != NULL) {
-            rc = fp_pool_submit(p->pool, task, data);
-        }
-        else {
-            fp_task_free(task);
-        }
-    }
+    PyObject *f = hand_over(st, p, fn, kind, id, data, pickler ? pickler->writer->size : 0);
     if (pickler != NULL) {
         fp_pickler_give_back(st, pickler);
     }
-    if (rc == FP_OK || (f == NULL && task != NULL)) {
-        return (PyObject *)f;
-    }
-    Py_XDECREF(f);
-    if (rc != FP_CLOSED && rc != FP_BROKEN) {
-        fp_raise_code(rc);
-        return failed_submit(p);
-    }
-    return NULL;
+    return f;
 }
 
 static PyObject *

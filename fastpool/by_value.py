@@ -1,0 +1,38 @@
+"""Functions that pickle refuses (lambdas, closures, local functions) go by value, through cloudpickle if it is there."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Callable
+from multiprocessing.reduction import ForkingPickler
+from typing import Any
+
+
+class _ByValue:
+    """Pickles as the function that it stands for: in the worker nothing of this class is left."""
+
+    def __init__(self, function: Callable[..., object]) -> None:
+        import cloudpickle
+
+        self.data: bytes = cloudpickle.dumps(function)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return pickle.loads, (self.data,)
+
+
+def _is_refused(function: Callable[..., object]) -> bool:
+    try:
+        ForkingPickler.dumps(function)
+    except Exception:
+        return True
+    return False
+
+
+def pack(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
+    """A call whose pickling has failed, as bytes; None if the function is not to blame, or cannot go by value either."""
+    if not _is_refused(function):
+        return None
+    try:
+        return bytes(ForkingPickler.dumps((_ByValue(function), args, kwargs)))
+    except Exception:  # no cloudpickle, or it refuses too: pickle's own error says what was wrong
+        return None
