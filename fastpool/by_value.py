@@ -12,7 +12,7 @@ class _ByValue:
     """Pickles as the function that it stands for: in the worker nothing of this class is left."""
 
     def __init__(self, function: Callable[..., object]) -> None:
-        import cloudpickle
+        import cloudpickle  # type: ignore[import-untyped,import-not-found,unused-ignore]
 
         self.data: bytes = cloudpickle.dumps(function)
 
