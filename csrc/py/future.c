@@ -544,24 +544,34 @@ raise_cancelled(fp_state *st)
     return NULL;
 }
 
+/* The one parameter of Future.<method>, by position or as `parameter`; `fallback` (NULL: it is required)
+ * if it is not given. A borrowed reference, or NULL with the TypeError of a Python function. */
 static PyObject *
-one_timeout(const char *name, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+one_argument(const char *method, const char *parameter, PyObject *fallback, PyObject *const *args,
+             Py_ssize_t nargs, PyObject *kwnames)
 {
     Py_ssize_t nkw = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
-    if (nargs + nkw == 0) {
-        return Py_None;
+    PyObject *keyword = nkw ? PyTuple_GET_ITEM(kwnames, 0) : NULL;
+    if (keyword != NULL && PyUnicode_CompareWithASCIIString(keyword, parameter) != 0) {
+        PyErr_Format(PyExc_TypeError, "Future.%s() got an unexpected keyword argument '%U'", method, keyword);
+        return NULL;
+    }
+    if (nargs == 1 && nkw == 1) {
+        PyErr_Format(PyExc_TypeError, "Future.%s() got multiple values for argument '%s'", method, parameter);
+        return NULL;
     }
     if (nargs + nkw > 1) {
-        PyErr_Format(PyExc_TypeError, "Future.%s() takes from 1 to 2 positional arguments but %zd were given",
-                     name, 1 + nargs + nkw);
+        PyErr_Format(PyExc_TypeError, "Future.%s() takes %s positional arguments but %zd were given", method,
+                     fallback ? "from 1 to 2" : "2", 1 + nargs);
         return NULL;
     }
-    if (nkw && PyUnicode_CompareWithASCIIString(PyTuple_GET_ITEM(kwnames, 0), "timeout") != 0) {
-        PyErr_Format(PyExc_TypeError, "Future.%s() got an unexpected keyword argument '%U'", name,
-                     PyTuple_GET_ITEM(kwnames, 0));
-        return NULL;
+    if (nargs + nkw == 1) {
+        return args[0];
     }
-    return args[0];
+    if (fallback == NULL) {
+        PyErr_Format(PyExc_TypeError, "Future.%s() missing 1 required positional argument: '%s'", method, parameter);
+    }
+    return fallback;
 }
 
 /* The future is done: return the result or raise. */
@@ -586,7 +596,7 @@ future_result(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject 
 {
     fp_future *f = (fp_future *)self;
     fp_state *st = state_of(f);
-    PyObject *answer = NULL, *timeout = one_timeout("result", args, nargs, kwnames);
+    PyObject *answer = NULL, *timeout = one_argument("result", "timeout", Py_None, args, nargs, kwnames);
     if (timeout == NULL) {
         return NULL;
     }
@@ -604,7 +614,7 @@ future_exception(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObje
 {
     fp_future *f = (fp_future *)self;
     fp_state *st = state_of(f);
-    PyObject *answer = NULL, *timeout = one_timeout("exception", args, nargs, kwnames);
+    PyObject *answer = NULL, *timeout = one_argument("exception", "timeout", Py_None, args, nargs, kwnames);
     if (timeout == NULL) {
         return NULL;
     }
@@ -699,9 +709,13 @@ call_callback(fp_future *f, PyObject *callback)
 /* No lock is needed in either manner: whoever makes the future final does so under the GIL, and takes
  * the list afterwards. */
 static PyObject *
-future_add_done_callback(PyObject *self, PyObject *callback)
+future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     fp_future *f = (fp_future *)self;
+    PyObject *callback = one_argument("add_done_callback", "fn", NULL, args, nargs, kwnames);
+    if (callback == NULL) {
+        return NULL;
+    }
     if (fp_future_is_final(f)) {
         return call_callback(f, callback);
     }
@@ -742,15 +756,23 @@ future_set_running_or_notify_cancel(PyObject *self, PyObject *Py_UNUSED(ignored)
 }
 
 static PyObject *
-future_set_result(PyObject *self, PyObject *result)
+future_set_result(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    PyObject *result = one_argument("set_result", "result", NULL, args, nargs, kwnames);
+    if (result == NULL) {
+        return NULL;
+    }
     refresh((fp_future *)self);
     return standard(state_of((fp_future *)self), (fp_future *)self, "set_result", result);
 }
 
 static PyObject *
-future_set_exception(PyObject *self, PyObject *exception)
+future_set_exception(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    PyObject *exception = one_argument("set_exception", "exception", NULL, args, nargs, kwnames);
+    if (exception == NULL) {
+        return NULL;
+    }
     refresh((fp_future *)self);
     return standard(state_of((fp_future *)self), (fp_future *)self, "set_exception", exception);
 }
@@ -879,16 +901,16 @@ static PyMethodDef future_methods[] = {
     {"exception", FAST(future_exception), METH_FASTCALL | METH_KEYWORDS, PyDoc_STR(
      "exception($self, timeout=None)\n--\n\nWait like result() and return what the call raised, None if it returned.\n\n"
      "Raises TimeoutError and CancelledError as result() does.")},
-    {"add_done_callback", future_add_done_callback, METH_O, PyDoc_STR(
-     "add_done_callback($self, fn, /)\n--\n\nCall fn(future) when the call has finished or was cancelled, in the order of adding;\n"
+    {"add_done_callback", FAST(future_add_done_callback), METH_FASTCALL | METH_KEYWORDS, PyDoc_STR(
+     "add_done_callback($self, fn)\n--\n\nCall fn(future) when the call has finished or was cancelled, in the order of adding;\n"
      "at once if it has. An exception that fn raises is logged.")},
     {"set_running_or_notify_cancel", future_set_running_or_notify_cancel, METH_NOARGS, PyDoc_STR(
      "set_running_or_notify_cancel($self)\n--\n\nFor executors: mark the future as running; False if it was cancelled.")},
-    {"set_result", future_set_result, METH_O, PyDoc_STR(
-     "set_result($self, result, /)\n--\n\nFor executors: the future has finished with this result.\n\n"
+    {"set_result", FAST(future_set_result), METH_FASTCALL | METH_KEYWORDS, PyDoc_STR(
+     "set_result($self, result)\n--\n\nFor executors: the future has finished with this result.\n\n"
      "Raises InvalidStateError if it is done already.")},
-    {"set_exception", future_set_exception, METH_O, PyDoc_STR(
-     "set_exception($self, exception, /)\n--\n\nFor executors: the future has finished with this exception.\n\n"
+    {"set_exception", FAST(future_set_exception), METH_FASTCALL | METH_KEYWORDS, PyDoc_STR(
+     "set_exception($self, exception)\n--\n\nFor executors: the future has finished with this exception.\n\n"
      "Raises InvalidStateError if it is done already.")},
     {"_invoke_callbacks", future_invoke_callbacks, METH_NOARGS, NULL},
     {"_get_snapshot", future_get_snapshot, METH_NOARGS, NULL},
