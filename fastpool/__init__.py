@@ -6,6 +6,7 @@ x86-64 or aarch64, or a kernel that refuses what it needs), the names are the st
 ``accelerated`` is False then, and ``unaccelerated_reason`` says why.
 """
 
+import sys
 from concurrent.futures import (
     ALL_COMPLETED,
     FIRST_COMPLETED,
@@ -53,3 +54,8 @@ __all__ = [
     "unaccelerated_reason",
     "wait",
 ]
+
+if sys.version_info >= (3, 14):
+    from concurrent.futures import InterpreterPoolExecutor
+
+    __all__ += ["InterpreterPoolExecutor"]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.reduction import ForkingPickler
+from types import FunctionType
 from typing import Any
 
 
@@ -20,17 +22,16 @@ class _ByValue:
         return pickle.loads, (self.data,)
 
 
-def _is_refused(function: Callable[..., object]) -> bool:
-    try:
-        ForkingPickler.dumps(function)
-    except Exception:
-        return True
-    return False
+def _has_no_name_in_its_module(function: object) -> bool:
+    """Is it a lambda or a local function, or a partial of one? Whatever else pickle refuses, it refuses for a reason."""
+    if isinstance(function, partial):
+        return any(map(_has_no_name_in_its_module, (function.func, *function.args)))
+    return isinstance(function, FunctionType) and "<" in function.__qualname__
 
 
 def pack(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
     """A call whose pickling has failed, as bytes; None if the function is not to blame, or cannot go by value either."""
-    if not _is_refused(function):
+    if not _has_no_name_in_its_module(function):
         return None
     try:
         return bytes(ForkingPickler.dumps((_ByValue(function), args, kwargs)))

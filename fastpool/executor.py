@@ -202,6 +202,7 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
             raise ValueError(f"Unsupported operation: {operation!r}")
         processes = dict(self._processes or {})
         if self._team is not None:
+            self._team.pool.check_owner()
             self._team.force_shutting_down = True
         self.shutdown(wait=False, cancel_futures=True)
         for process in processes.values():
@@ -251,10 +252,11 @@ def _buffered_results(
     fn: Callable[..., _T],
     calls: Iterator[tuple[Any, ...]],
 ) -> Iterator[_T]:
-    """The same, submitting one more call for each result taken."""
+    """The same, submitting one more call for each result taken. Holds the executor once it has begun."""
     try:
+        alive = executor()
         while futures:
-            _submit_next(futures, executor(), fn, calls)
+            _submit_next(futures, alive, fn, calls)
             yield _result_or_cancel(futures.popleft(), end)
     finally:
         for future in futures:

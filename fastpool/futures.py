@@ -33,21 +33,20 @@ def as_completed(fs: Iterable[_base.Future[_T]], timeout: float | None = None) -
     Raises:
         TimeoutError: a future is still not done when the time is over.
     """
-    pending = set(fs)
+    fs = pending = set(fs)  # from here on no future is held that has been yielded
     end = None if timeout is None else timeout + time.monotonic()
     watched = _core.watch_futures(pending)
     if watched is None:
         yield from _base.as_completed(pending, timeout)
         return
     ready, waiting = watched
+    del watched
     total = len(pending)
     ready.reverse()
     while True:
         while ready:
-            future = ready.pop()
-            pending.discard(future)
-            yield future
-            del future
+            pending.discard(ready[-1])
+            yield ready.pop()
         if not pending:
             return
         ready = waiting.wait(1, _seconds_left(end))

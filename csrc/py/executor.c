@@ -22,8 +22,10 @@ is_ready(const fp_executor *e)
         return false;
     }
     fp_pool *pool = ((fp_pool_object *)e->pool)->pool;
-    return fp_load_relaxed(&pool->shm.head->hd_live) >= pool->shm.nworkers ||
-           pool->fork_generation != fp_fork_generation() || !fp_pool_wants_worker(pool);
+    if (pool->fork_generation != fp_fork_generation()) {
+        return true;   /* submit refuses; the shared memory is not there to be looked at */
+    }
+    return fp_load_relaxed(&pool->shm.head->hd_live) >= pool->shm.nworkers || !fp_pool_wants_worker(pool);
 }
 
 static int

@@ -87,17 +87,8 @@ fp_functions_clear(fp_functions *f)
 static bool
 has_reducer(fp_state *st, PyObject *function)
 {
-    PyObject *extra = PyObject_GetAttrString(st->ForkingPickler, "_extra_reducers");
-    PyObject *copyreg = PyImport_ImportModule("copyreg");
-    PyObject *table = copyreg ? PyObject_GetAttrString(copyreg, "dispatch_table") : NULL;
     PyObject *type = (PyObject *)Py_TYPE(function);
-    bool has = extra == NULL || table == NULL || PySequence_Contains(extra, type) != 0 ||
-               PySequence_Contains(table, type) != 0;
-    Py_XDECREF(extra);
-    Py_XDECREF(copyreg);
-    Py_XDECREF(table);
-    PyErr_Clear();
-    return has;
+    return PyDict_Contains(st->forking_reducers, type) == 1 || PyDict_Contains(st->copyreg_reducers, type) == 1;
 }
 
 static int

@@ -64,6 +64,7 @@ borrow(fp_state *st)
     } wanted[] = {
         {&st->loads, "pickle", "loads"},
         {&st->ForkingPickler, "multiprocessing.reduction", "ForkingPickler"},
+        {&st->copyreg_reducers, "copyreg", "dispatch_table"},
         {&st->BaseFuture, "concurrent.futures._base", "Future"},
         {&st->CancelledError, "concurrent.futures._base", "CancelledError"},
         {&st->TimeoutError, "concurrent.futures._base", "TimeoutError"},
@@ -75,6 +76,11 @@ borrow(fp_state *st)
         if (*wanted[i].place == NULL) {
             return -1;
         }
+    }
+    st->forking_reducers = PyObject_GetAttrString(st->ForkingPickler, "_extra_reducers");
+    if (st->forking_reducers == NULL || !PyDict_Check(st->forking_reducers) || !PyDict_Check(st->copyreg_reducers)) {
+        PyErr_SetString(PyExc_ImportError, "this Python keeps its registries of reducers in another way");
+        return -1;
     }
     for (size_t i = 0; i < 5; i++) {
         st->state_names[i] = import_from("concurrent.futures._base", states[i]);
@@ -92,7 +98,7 @@ intern(fp_state *st)
         PyObject **place;
         const char *text;
     } wanted[] = {
-        {&st->s_dump, "dump"},     {&st->s_clear_memo, "clear_memo"}, {&st->s_prepare, "_prepare"},
+        {&st->s_dump, "dump"},     {&st->s_clear_memo, "clear_memo"}, {&st->s_dispatch_table, "dispatch_table"}, {&st->s_prepare, "_prepare"},
         {&st->s_module, "__module__"}, {&st->s_qualname, "__qualname__"},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
@@ -111,6 +117,7 @@ module_exec(PyObject *module)
     fp_fork_watch();
     if (borrow(st) < 0 || intern(st) < 0 ||
         add_type(module, &fp_writer_spec, &st->Writer) < 0 ||
+        add_type(module, &fp_reducers_spec, &st->Reducers) < 0 ||
         add_type(module, &fp_future_spec, &st->Future) < 0 ||
         add_type(module, &fp_pool_object_spec, &st->Pool) < 0 ||
         add_type(module, &fp_executor_spec, &st->Executor) < 0 ||
@@ -121,8 +128,8 @@ module_exec(PyObject *module)
 }
 
 #define EACH_OBJECT(X)                                                                              \
-    X(Writer) X(Future) X(Pool) X(Executor) X(WaitSet) X(loads) X(ForkingPickler) X(BaseFuture)     \
-    X(CancelledError) X(TimeoutError) X(Condition) X(modules) X(s_dump) X(s_clear_memo)             \
+    X(Writer) X(Reducers) X(Future) X(Pool) X(Executor) X(WaitSet) X(loads) X(ForkingPickler) X(BaseFuture)     \
+    X(CancelledError) X(TimeoutError) X(Condition) X(modules) X(s_dump) X(s_clear_memo) X(s_dispatch_table) X(forking_reducers) X(copyreg_reducers)          \
     X(s_prepare) X(s_module) X(s_qualname)                                                          \
     X(state_names[0]) X(state_names[1]) X(state_names[2]) X(state_names[3]) X(state_names[4])
 

@@ -57,6 +57,47 @@ PyType_Spec fp_writer_spec = {
     .slots = writer_slots,
 };
 
+/* ------------------------------------------------------------------ reducers */
+
+/* What ForkingPickler.dispatch_table would be if it were made now. */
+static PyObject *
+reducers_get(PyObject *self, PyObject *type)
+{
+    fp_state *st = fp_state_by_type(Py_TYPE(self));
+    PyObject *found = PyDict_GetItemWithError(st->forking_reducers, type);
+    if (found == NULL && !PyErr_Occurred()) {
+        found = PyDict_GetItemWithError(st->copyreg_reducers, type);
+    }
+    if (found == NULL && !PyErr_Occurred()) {
+        PyErr_SetObject(PyExc_KeyError, type);
+    }
+    return Py_XNewRef(found);
+}
+
+static void
+reducers_dealloc(PyObject *self)
+{
+    PyTypeObject *type = Py_TYPE(self);
+    type->tp_free(self);
+    Py_DECREF(type);
+}
+
+static PyType_Slot reducers_slots[] = {
+    {Py_tp_dealloc, reducers_dealloc},
+    {Py_mp_subscript, reducers_get},
+    {Py_tp_doc, PyDoc_STR("The registered reducers, as they are at each look.")},
+    {0, NULL},
+};
+
+PyType_Spec fp_reducers_spec = {
+    .name = "fastpool._core._Reducers",
+    .basicsize = sizeof(PyObject),
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
+    .slots = reducers_slots,
+};
+
+/* ------------------------------------------------------------------ picklers */
+
 static void
 pickler_free(fp_pickler *p)
 {
@@ -69,7 +110,7 @@ pickler_free(fp_pickler *p)
 static fp_pickler *
 pickler_new(fp_state *st)
 {
-    PyObject *pickler = NULL;
+    PyObject *pickler = NULL, *reducers = NULL;
     fp_pickler *p = PyMem_Calloc(1, sizeof *p);
     if (p == NULL) {
         PyErr_NoMemory();
@@ -83,14 +124,21 @@ pickler_new(fp_state *st)
     if (pickler == NULL) {
         goto fail;
     }
+    reducers = st->Reducers->tp_alloc(st->Reducers, 0);
+    if (reducers == NULL || PyObject_SetAttr(pickler, st->s_dispatch_table, reducers) < 0) {
+        goto fail;
+    }
     p->dump = PyObject_GetAttr(pickler, st->s_dump);
     p->clear_memo = PyObject_GetAttr(pickler, st->s_clear_memo);
-    Py_DECREF(pickler);
     if (p->dump == NULL || p->clear_memo == NULL) {
         goto fail;
     }
+    Py_DECREF(reducers);
+    Py_DECREF(pickler);
     return p;
 fail:
+    Py_XDECREF(reducers);
+    Py_XDECREF(pickler);
     pickler_free(p);
     return NULL;
 }

@@ -438,6 +438,12 @@ SIMPLE(cancel_pending, fp_pool_cancel_pending)
 SIMPLE(bury, fp_pool_bury)
 
 static PyObject *
+pool_check_owner(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return fp_refuse_after_fork(as_pool(self)->pool) ? NULL : Py_NewRef(Py_None);
+}
+
+static PyObject *
 pool_wants_worker(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     fp_pool *pool = as_pool(self)->pool;
@@ -562,7 +568,9 @@ get_drained(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *
 get_started(PyObject *self, void *Py_UNUSED(closure))
 {
-    return PyLong_FromUnsignedLong(fp_load_relaxed(&as_pool(self)->pool->shm.head->hd_live));
+    fp_pool *pool = as_pool(self)->pool;
+    bool here = pool->fork_generation == fp_fork_generation();
+    return PyLong_FromUnsignedLong(here ? fp_load_relaxed(&pool->shm.head->hd_live) : 0);
 }
 
 static PyObject *
@@ -606,6 +614,8 @@ static PyMethodDef pool_methods[] = {
      "stop_workers($self)\n--\n\nTell the workers to go when there is nothing left to do.")},
     {"cancel_pending", pool_cancel_pending, METH_NOARGS, PyDoc_STR(
      "cancel_pending($self)\n--\n\nCancel every task that no worker has started.")},
+    {"check_owner", pool_check_owner, METH_NOARGS, PyDoc_STR(
+     "check_owner($self)\n--\n\nRuntimeError in a process that was forked from the pool's.")},
     {"wants_worker", pool_wants_worker, METH_NOARGS, PyDoc_STR(
      "wants_worker($self)\n--\n\nWould the next task have to wait although another worker may be started?")},
     {"attachment", pool_attachment, METH_NOARGS, PyDoc_STR(

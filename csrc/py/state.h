@@ -6,17 +6,18 @@
 #include <Python.h>
 
 typedef struct {
-    PyTypeObject *Writer, *Future, *Pool, *Executor, *WaitSet;
+    PyTypeObject *Writer, *Reducers, *Future, *Pool, *Executor, *WaitSet;
     /* borrowed from the standard library when the module is made */
     PyObject *loads;             /* pickle.loads */
     PyObject *ForkingPickler;
+    PyObject *forking_reducers, *copyreg_reducers;   /* the two registries, dicts */
     PyObject *BaseFuture;        /* concurrent.futures.Future */
     PyObject *CancelledError, *TimeoutError;
     PyObject *Condition;         /* threading.Condition */
     PyObject *modules;           /* sys.modules */
     PyObject *state_names[5];    /* the standard library's state strings, by FP_F_* */
     /* names */
-    PyObject *s_dump, *s_clear_memo, *s_prepare, *s_module, *s_qualname;
+    PyObject *s_dump, *s_clear_memo, *s_dispatch_table, *s_prepare, *s_module, *s_qualname;
     /* spare picklers, see pickling.h */
     struct fp_pickler *picklers;
 } fp_state;

@@ -1,4 +1,5 @@
 /* WaitSet: native waiting for several futures of one pool: wait() and as_completed(). */
+#include "errors.h"
 #include "future.h"
 #include "../core/error.h"
 
@@ -101,6 +102,9 @@ sort_futures(fp_state *st, fp_waitset *ws, PyObject *futures, PyObject *done)
         }
         else if (!is_native_pending(f) || (ws->pool != NULL && ws->pool != f->pool)) {
             rc = 0;
+        }
+        else if (fp_refuse_after_fork(f->pool->pool)) {
+            rc = -1;
         }
         else {
             if (ws->pool == NULL) {

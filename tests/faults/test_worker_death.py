@@ -1,0 +1,147 @@
+"""What the error says about a worker that died, and how soon it is there."""
+
+import asyncio
+import concurrent.futures
+import os
+import pickle
+import signal
+import statistics
+import time
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+from support import processes, tasks
+from support.events import PATIENCE, eventually
+
+pytestmark = pytest.mark.fastpool_only("WorkerDied is fastpool's")
+
+DEATHS = [
+    (tasks.exit_process, (0,), 0),
+    (tasks.exit_process, (3,), 3),
+    (tasks.kill_self, (signal.SIGKILL,), -signal.SIGKILL),
+    (tasks.kill_self, (signal.SIGTERM,), -signal.SIGTERM),
+    (tasks.kill_self, (signal.SIGABRT,), -signal.SIGABRT),
+    (tasks.segfault, (), -signal.SIGSEGV),
+]
+
+
+@pytest.mark.parametrize("function, arguments, exitcode", DEATHS, ids=lambda value: getattr(value, "__name__", None))
+def test_error_names_process_ending_and_function(lib, make_pool, function, arguments, exitcode):
+    pool = make_pool(1)
+    pid = pool.submit(tasks.pid).result()
+    error = pool.submit(function, *arguments).exception(PATIENCE)
+    assert type(error) is lib.WorkerDied and isinstance(error, BrokenProcessPool)
+    assert (error.pid, error.exitcode, error.function) == (pid, exitcode, f"support.tasks.{function.__name__}")
+    assert str(pid) in str(error) and error.function in str(error)
+    assert (signal.Signals(-exitcode).name if exitcode < 0 else f"code {exitcode}") in str(error)
+
+
+def test_error_pickles(lib, make_pool):
+    error = make_pool(1).submit(tasks.exit_process, 3).exception(PATIENCE)
+    copy = pickle.loads(pickle.dumps(error))
+    assert type(copy) is lib.WorkerDied
+    assert (copy.pid, copy.exitcode, copy.function, str(copy)) == (error.pid, 3, error.function, str(error))
+
+
+def test_each_future_has_an_error_of_its_own(lib, make_pool, gate, mailbox):
+    pool = make_pool(2)
+    futures = [pool.submit(tasks.announce_and_wait, mailbox, gate) for _ in range(6)]
+    victim = int(mailbox.get())
+    mailbox.get()
+    pool._processes[victim].kill()
+    errors = [future.exception(PATIENCE) for future in futures]
+    assert all(isinstance(error, BrokenProcessPool) for error in errors)
+    assert len({id(error) for error in errors}) == 6
+    assert any(getattr(error, "pid", None) == victim for error in errors)
+
+
+def test_what_was_done_before_the_death_is_kept(make_pool, gate, mailbox):
+    """Its last reply had been written: the death does not take it back."""
+    pool = make_pool(1)
+    futures = [pool.submit(tasks.double, number) for number in range(20)]
+    futures.append(pool.submit(tasks.exit_process, 1))
+    assert isinstance(futures[-1].exception(PATIENCE), BrokenProcessPool)
+    assert [future.result() for future in futures[:-1]] == [2 * number for number in range(20)]
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_idle_workers_killed(lib, make_pool, count):
+    pool = make_pool(3)
+    futures = [pool.submit(tasks.sleep, 0.05) for _ in range(3)]
+    for future in futures:
+        future.result()
+    workers = list(pool._processes.values())
+    for worker in workers[:count]:
+        worker.kill()
+    eventually(lambda: pool._broken)
+    with pytest.raises(BrokenProcessPool):
+        pool.submit(tasks.nothing)
+    eventually(lambda: not any(processes.alive(worker.pid) for worker in workers))
+    assert [future.result() for future in futures] == [0.05] * 3
+
+
+def test_all_killed_at_work(make_pool, mailbox):
+    pool = make_pool(3)
+    futures = [pool.submit(tasks.announce_and_sleep, mailbox) for _ in range(9)]
+    mailbox.take(3)
+    for worker in pool._processes.values():
+        worker.kill()
+    assert all(isinstance(future.exception(PATIENCE), BrokenProcessPool) for future in futures)
+
+
+def test_killed_before_its_first_task(make_pool):
+    pool = make_pool(2)
+    future = pool.submit(tasks.sleep, 600)
+    for worker in list(pool._processes.values()):
+        worker.kill()
+    assert isinstance(future.exception(PATIENCE), BrokenProcessPool)
+
+
+@pytest.mark.deadline(120)
+def test_noticed_fast(make_pool, mailbox):
+    """From the kill to the error in the hands of the thread that waits: 10 ms at the median."""
+    times = []
+    for _ in range(9):
+        pool = make_pool(1)
+        future = pool.submit(tasks.announce_and_sleep, mailbox)
+        worker = pool._processes[int(mailbox.get())]
+        start = time.perf_counter()
+        worker.kill()
+        assert isinstance(future.exception(PATIENCE), BrokenProcessPool)
+        times.append(time.perf_counter() - start)
+        pool.shutdown()
+    print("milliseconds:", *(f"{1000 * seconds:.2f}" for seconds in sorted(times)))
+    assert statistics.median(times) < 0.010
+
+
+def test_noticed_in_spite_of_a_grandchild(make_pool, mailbox):
+    """It holds the worker's pipes open for as long as it lives."""
+    pool = make_pool(1)
+    future = pool.submit(tasks.start_child_that_sleeps, mailbox)
+    grandchild = int(mailbox.get())
+    try:
+        future.result()
+        future = pool.submit(tasks.announce_and_sleep, mailbox)
+        pool._processes[int(mailbox.get())].kill()
+        assert isinstance(future.exception(PATIENCE), BrokenProcessPool)
+        pool.shutdown()
+    finally:
+        os.kill(grandchild, signal.SIGKILL)
+
+
+def test_waiters_of_every_kind_hear_of_it(lib, make_pool, mailbox):
+    pool = make_pool(1)
+
+    async def ask(future):
+        return await asyncio.wrap_future(future)
+
+    futures = [pool.submit(tasks.announce_and_sleep, mailbox) for _ in range(4)]
+    called = []
+    futures[3].add_done_callback(called.append)
+    pool._processes[int(mailbox.get())].kill()
+    assert concurrent.futures.wait(futures[:1], PATIENCE).done == {futures[0]}
+    assert list(lib.as_completed(futures[1:2], PATIENCE)) == [futures[1]]
+    with pytest.raises(BrokenProcessPool):
+        asyncio.run(ask(futures[2]))
+    eventually(lambda: called == [futures[3]])
