@@ -1,0 +1,424 @@
+#define _GNU_SOURCE
+#include "crew.h"
+
+#include "core/wake.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+
+stage_shm *stage;
+
+/* ------------------------------------------------------------------- the stage */
+
+void
+stage_init(void)
+{
+    if (stage == NULL) {
+        stage = mmap(NULL, sizeof *stage, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        CHECK(stage != MAP_FAILED);
+    }
+    memset(stage, 0, offsetof(stage_shm, runs));
+    madvise(stage, sizeof *stage, MADV_REMOVE);   /* all zeros again */
+}
+
+void
+stage_open_gate(void)
+{
+    fp_store_seq_cst(&stage->gate, 1);
+    fp_futex_wake(&stage->gate, INT32_MAX, true);
+}
+
+void
+stage_close_gate(void)
+{
+    fp_store_seq_cst(&stage->gate, 0);
+    fp_store_seq_cst(&stage->began, 0);
+}
+
+void
+stage_await_began(u32 n)
+{
+    u64 bound = BOUND;
+    for (u32 now; (now = fp_load_seq_cst(&stage->began)) < n;) {
+        CHECK(fp_futex_wait(&stage->began, now, bound, true) != FP_TIMEDOUT);
+    }
+}
+
+static void
+at_the_gate(void)
+{
+    atomic_fetch_add(&stage->began, 1);
+    fp_futex_wake(&stage->began, INT32_MAX, true);
+    while (fp_load_seq_cst(&stage->gate) == 0) {
+        fp_futex_wait(&stage->gate, 0, FP_NEVER, true);
+    }
+}
+
+/* --------------------------------------------------------------------- marks */
+
+#define PAGE 65536u
+
+static void
+put_mark(u8 *at, u64 id)
+{
+    u64 mark = id * 3 + 1;
+    memcpy(at, &mark, sizeof mark);
+}
+
+static bool
+has_mark(const u8 *at, u64 id)
+{
+    u64 mark;
+    memcpy(&mark, at, sizeof mark);
+    return mark == id * 3 + 1;
+}
+
+static void
+put_marks(u8 *to, u64 id, u64 from, u64 size)
+{
+    for (u64 i = from; i + 16 <= size; i += PAGE) {
+        put_mark(to + i, id);
+    }
+    if (size >= from + 8) {
+        put_mark(to + size - 8, id);
+    }
+}
+
+static bool
+has_marks(const u8 *data, u64 id, u64 from, u64 size)
+{
+    for (u64 i = from; i + 16 <= size; i += PAGE) {
+        if (!has_mark(data + i, id)) {
+            return false;
+        }
+    }
+    return size < from + 8 || has_mark(data + size - 8, id);
+}
+
+/* --------------------------------------------------------------- a worker's part */
+
+static int
+answer(fp_worker *k, const fp_call *call, order o)
+{
+    fp_reply reply = {.kind = FP_REPLY_NONE};
+    if (o.size > 0) {
+        u8 *room = fp_worker_reply(k, call, o.size, &reply);
+        if (room != NULL) {
+            put_marks(room, o.id, 0, o.size);
+        }
+        else {
+            reply = (fp_reply){0};
+        }
+        reply.kind = room != NULL ? FP_REPLY_VALUE : FP_REPLY_NOMEM;
+    }
+    return fp_worker_complete(k, call, &reply);
+}
+
+/* 0, FP_CONDEMNED, or FP_CLOSED: it was told to go. */
+static int
+execute(fp_worker *k, const fp_call *call)
+{
+    order o;
+    CHECK(call->size >= sizeof o);
+    memcpy(&o, call->data, sizeof o);
+    CHECK(has_marks(call->data, o.id, sizeof o, call->size));
+    CHECK(o.id < IDS);
+    fp_store_relaxed(&stage->turn[o.id], atomic_fetch_add(&stage->turns, 1));
+    atomic_fetch_add(&stage->runs[o.id], 1);
+    if (o.act == HOLD || o.act == DIE_LATE) {
+        at_the_gate();
+    }
+    if (o.act == DIE || o.act == DIE_LATE) {
+        raise(SIGKILL);
+    }
+    int rc = answer(k, call, o);
+    return rc == FP_OK && o.act == RETIRE ? FP_CLOSED : rc;
+}
+
+void
+crew_work(fp_worker *k)
+{
+    int rc = FP_OK;
+    while (rc != FP_CLOSED) {
+        fp_call call;
+        rc = fp_worker_next(k, &call);
+        if (rc == FP_EMPTY) {
+            fp_worker_wait(k);
+        }
+        else if (rc == FP_OK) {
+            rc = execute(k, &call);
+        }
+        if (rc == FP_CONDEMNED) {
+            return;   /* a worker proper waits for its end; in the tests it comes by itself */
+        }
+    }
+    fp_worker_phase(k, FP_WORKER_RETIRED);
+}
+
+static void *
+thread_main(void *arg)
+{
+    crew_work(arg);
+    return NULL;
+}
+
+static void
+start_thread(crew *c, u32 w)
+{
+    member *m = &c->members[w];
+    m->side = (fp_worker){.shm = c->pool->shm, .w = w, .bell = c->pool->bell};
+    fp_spin_init(&m->side.spin);
+    fp_worker_phase(&m->side, FP_WORKER_RUNNING);
+    m->pid = -1;
+    CHECK_EQ(pthread_create(&m->thread, NULL, thread_main, &m->side), 0);
+}
+
+static void
+process_main(const crew *c, u32 w, void (*before)(fp_worker *))
+{
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    fp_worker k;
+    CHECK_EQ(fp_worker_attach(&k, c->pool->shm.fd, c->pool->bell, w), FP_OK);
+    fp_worker_phase(&k, FP_WORKER_RUNNING);
+    if (before != NULL) {
+        before(&k);
+    }
+    crew_work(&k);
+    fp_worker_detach(&k);
+    _exit(0);
+}
+
+/* ------------------------------------------------------------------ the parent's */
+
+void
+crew_open(crew *c, u32 nworkers)
+{
+    CHECK(nworkers <= CREW_MOST);
+    stage_init();
+    *c = (crew){0};
+    CHECK_EQ(fp_pool_new(&c->pool, nworkers), FP_OK);
+    CHECK_EQ(fp_monitor_init(&c->monitor, nworkers, c->pool->bell), FP_OK);
+}
+
+u32
+crew_start_with(crew *c, void (*before)(fp_worker *))
+{
+    int w = fp_pool_new_worker(c->pool);
+    CHECK(w >= 0);
+    if (CREW_THREADS) {
+        start_thread(c, (u32)w);
+        return (u32)w;
+    }
+    int sentinel[2];
+    CHECK_EQ(pipe2(sentinel, O_CLOEXEC), 0);
+    pid_t pid = fork();
+    CHECK(pid >= 0);
+    if (pid == 0) {
+        process_main(c, (u32)w, before);
+    }
+    c->members[w].pid = pid;
+    CHECK_EQ(fp_monitor_add(&c->monitor, (u32)w, pid, sentinel[0]), FP_OK);
+    close(sentinel[0]);
+    close(sentinel[1]);
+    return (u32)w;
+}
+
+u32
+crew_start(crew *c)
+{
+    return crew_start_with(c, NULL);
+}
+
+int
+crew_wait(crew *c, u32 w)
+{
+    member *m = &c->members[w];
+    int status = 0;
+    if (CREW_THREADS) {
+        CHECK_EQ(pthread_join(m->thread, NULL), 0);
+    }
+    else {
+        fp_monitor_remove(&c->monitor, w);
+        CHECK_EQ(waitpid(m->pid, &status, 0), m->pid);
+    }
+    m->pid = 0;
+    return status;
+}
+
+void
+crew_kill(crew *c, u32 w)
+{
+    CHECK(!CREW_THREADS);
+    kill(c->members[w].pid, SIGKILL);
+    CHECK(WIFSIGNALED(crew_wait(c, w)));
+}
+
+int
+crew_reap(crew *c, u32 w, fp_task **task)
+{
+    return fp_pool_reap(c->pool, w, task);
+}
+
+static void
+bury_and_replace(crew *c, u32 w, bool replace)
+{
+    fp_task *task;
+    crew_wait(c, w);
+    if (crew_reap(c, w, &task) == FP_BROKEN && task != NULL) {
+        fp_pool_fail(c->pool, task);
+    }
+    if (replace) {
+        crew_start(c);
+    }
+}
+
+u32
+crew_manage(crew *c, bool replace)
+{
+    u32 deaths = 0, ended[CREW_MOST];
+    while (!fp_pool_manage(c->pool)) {
+        int n = fp_monitor_wait(&c->monitor, ended, CREW_MOST);
+        for (int i = 0; i < n; i++) {
+            bury_and_replace(c, ended[i], replace);
+            deaths++;
+        }
+    }
+    return deaths;
+}
+
+bool
+worker_is_asleep(const fp_pool *p, u32 w)
+{
+    return (fp_load_seq_cst(&p->shm.idle[w / 64]) >> (w % 64) & 1) &&
+           fp_load_seq_cst(&p->shm.workers[w].wk_futex) == 1;
+}
+
+u32
+spans_owned_by(const fp_pool *p, u32 owner)
+{
+    u32 n = 0;
+    for (u32 i = 0; i < p->shm.nspans; i++) {
+        n += (fp_load_acquire(&p->shm.owners[i]) & ~FP_SPAN_RESERVED) == owner;
+    }
+    return n;
+}
+
+u32
+spans_of_workers(const fp_pool *p)
+{
+    return p->shm.nspans - spans_owned_by(p, FP_SPAN_FREE) - spans_owned_by(p, FP_SPAN_PARENT);
+}
+
+/* Spans that the parent's allocator keeps for the next call. */
+static u32
+spans_kept(const fp_pool *p)
+{
+    u32 n = 0;
+    for (u32 i = 0; p->blocks.of_span != NULL && i < p->shm.nspans; i++) {
+        n += p->blocks.of_span[i] != NULL;
+    }
+    return n;
+}
+
+void
+crew_check_empty(crew *c)
+{
+    fp_pool *p = c->pool;
+    fp_pool_pump(p);
+    CHECK_EQ(fp_load_seq_cst(&p->unfinished), 0);
+    CHECK_EQ(p->nfree, p->shm.nslots);
+    for (u32 s = 0; s < p->shm.nslots; s++) {
+        CHECK(p->slots[s].task == NULL && !p->slots[s].out);
+        CHECK_EQ(fp_word_state(fp_load_acquire(&p->shm.slots[s].sl_state)), FP_FREE);
+    }
+    CHECK(p->backlog_first == NULL && p->nbacklog == 0);
+    CHECK(p->leader == NULL && p->followers == NULL);
+    CHECK_EQ(spans_of_workers(p), 0);
+    CHECK_EQ(spans_owned_by(p, FP_SPAN_PARENT), spans_kept(p));
+}
+
+void
+crew_free(crew *c)
+{
+    fp_monitor_fini(&c->monitor);
+    fp_pool_decref(c->pool);
+    c->pool = NULL;
+}
+
+void
+crew_close(crew *c)
+{
+    fp_pool_close(c->pool);
+    CHECK_EQ(crew_manage(c, false), 0);
+    fp_pool_stop_workers(c->pool);
+    for (u32 w = 0; w < c->pool->shm.nworkers; w++) {
+        fp_task *task;
+        if (c->members[w].pid != 0) {
+            CHECK_EQ(crew_wait(c, w), 0);
+            CHECK_EQ(crew_reap(c, w, &task), FP_OK);
+            CHECK(task == NULL);
+        }
+    }
+    CHECK_EQ(c->pool->started, 0);
+    crew_check_empty(c);
+    crew_free(c);
+}
+
+/* ------------------------------------------------------------------------ tasks */
+
+int
+crew_try(crew *c, order o, u64 size, fp_task **t)
+{
+    size = size < sizeof o ? sizeof o : size;
+    u8 *data = calloc(1, size);
+    CHECK(data != NULL);
+    memcpy(data, &o, sizeof o);
+    put_marks(data, o.id, sizeof o, size);
+    *t = fp_task_new(0, FP_CALL_WHOLE, data, size, NULL);
+    CHECK(*t != NULL);
+    int rc = fp_pool_submit(c->pool, *t, data);
+    free(data);
+    if (rc != FP_OK) {
+        fp_pool_drop_task(c->pool, *t);
+        *t = NULL;
+    }
+    return rc;
+}
+
+fp_task *
+crew_give(crew *c, order o, u64 size)
+{
+    fp_task *t;
+    CHECK_EQ(crew_try(c, o, size, &t), FP_OK);
+    return t;
+}
+
+void
+crew_expect(crew *c, fp_task *t, order o)
+{
+    CHECK(fp_task_is_done(t));
+    CHECK_EQ(t->outcome, FP_OUTCOME_REPLY);
+    CHECK_EQ(t->reply_kind, o.size ? FP_REPLY_VALUE : FP_REPLY_NONE);
+    CHECK_EQ(t->reply_size, o.size);
+    const u8 *data = t->reply_offset ? fp_shm_at(&c->pool->shm, t->reply_offset) : t->reply;
+    CHECK(has_marks(data, o.id, 0, o.size));
+    CHECK_EQ(fp_load_acquire(&stage->runs[o.id]), 1);
+    fp_pool_drop_task(c->pool, t);
+}
+
+void
+crew_expect_outcome(crew *c, fp_task *t, u32 outcome)
+{
+    CHECK(fp_task_is_done(t));
+    CHECK_EQ(t->outcome, outcome);
+    fp_pool_drop_task(c->pool, t);
+}
+
+void
+crew_await(crew *c, fp_task *t, order o)
+{
+    CHECK_EQ(fp_wait_task(c->pool, t, BOUND), FP_OK);
+    crew_expect(c, t, o);
+}

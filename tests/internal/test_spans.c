@@ -1,0 +1,192 @@
+/* Runs of spans and their owners. */
+#include "check.h"
+#include "core/spans.h"
+
+#include <pthread.h>
+
+#define NSPANS 64u
+#define SPAN ((u64)FP_SPAN)
+
+static fp_shm m;
+
+static void
+fresh(void)
+{
+    if (m.head != NULL) {
+        fp_shm_close(&m, true);
+    }
+    CHECK_EQ(fp_shm_create(&m, 4, NSPANS * SPAN), FP_OK);
+    CHECK_EQ(m.nspans, NSPANS);
+}
+
+static u32
+owner_of(u64 offset)
+{
+    return fp_load_acquire(&m.owners[(offset - m.spans) / SPAN]) & ~FP_SPAN_RESERVED;
+}
+
+static u32
+owned_by(u32 owner)
+{
+    u32 n = 0;
+    for (u32 i = 0; i < NSPANS; i++) {
+        n += owner_of(m.spans + i * SPAN) == owner;
+    }
+    return n;
+}
+
+static u64
+claim(u32 owner, u32 first, u64 size)
+{
+    u64 offset = 0;
+    return fp_spans_claim(&m, owner, first, size, &offset) == FP_OK ? offset : 0;
+}
+
+static void
+test_a_run_has_as_many_spans_as_it_needs(void)
+{
+    fresh();
+    u64 a = claim(FP_SPAN_WORKER, 0, 1), b = claim(FP_SPAN_WORKER, 0, SPAN), c = claim(FP_SPAN_WORKER, 0, SPAN + 1);
+    CHECK_EQ(a, m.spans);
+    CHECK_EQ(b, a + SPAN);
+    CHECK_EQ(c, b + SPAN);
+    CHECK_EQ(owned_by(FP_SPAN_WORKER), 4);
+    memset(fp_shm_at(&m, c), 1, 2 * SPAN);   /* its pages are there */
+    fp_spans_free(&m, b, SPAN);
+    CHECK_EQ(owned_by(FP_SPAN_WORKER), 3);
+    CHECK_EQ(claim(FP_SPAN_PARENT, 0, SPAN + 1), c + 2 * SPAN);   /* b is too small */
+    CHECK_EQ(claim(FP_SPAN_PARENT, 0, SPAN), b);
+    fp_spans_free(&m, c, SPAN + 1);
+    CHECK_EQ(owned_by(FP_SPAN_WORKER), 1);
+}
+
+static void
+test_the_search_begins_at_the_favourite_and_goes_round(void)
+{
+    fresh();
+    CHECK_EQ(claim(FP_SPAN_PARENT, 62, 2 * SPAN), m.spans + 62 * SPAN);
+    CHECK_EQ(claim(FP_SPAN_PARENT, 61, 2 * SPAN), m.spans);
+    CHECK_EQ(claim(FP_SPAN_PARENT, 61, SPAN), m.spans + 61 * SPAN);
+    CHECK_EQ(claim(FP_SPAN_PARENT, NSPANS, SPAN), m.spans + 2 * SPAN);
+}
+
+static void
+test_running_out_is_an_answer(void)
+{
+    fresh();
+    CHECK_EQ(claim(FP_SPAN_PARENT, 0, NSPANS * SPAN + 1), 0);
+    CHECK_EQ(claim(FP_SPAN_PARENT, 0, UINT64_MAX), 0);
+    CHECK_EQ(owned_by(FP_SPAN_FREE), NSPANS);
+    u64 all = claim(FP_SPAN_PARENT, 0, NSPANS * SPAN);
+    CHECK_EQ(all, m.spans);
+    CHECK_EQ(claim(FP_SPAN_WORKER, 0, 1), 0);
+    fp_spans_free(&m, all + 10 * SPAN, SPAN);
+    CHECK_EQ(claim(FP_SPAN_WORKER, 0, 2 * SPAN), 0);   /* and lets go of what it had got */
+    CHECK_EQ(owned_by(FP_SPAN_WORKER), 0);
+    CHECK_EQ(claim(FP_SPAN_WORKER, 0, SPAN), m.spans + 10 * SPAN);
+}
+
+static void
+test_pages_are_reserved_once(void)
+{
+    fresh();
+    u64 a = claim(FP_SPAN_PARENT, 0, SPAN);
+    CHECK(fp_load_acquire(&m.owners[0]) & FP_SPAN_RESERVED);
+    fp_spans_free(&m, a, SPAN);
+    CHECK_EQ(fp_load_acquire(&m.owners[0]), FP_SPAN_RESERVED);
+    a = claim(FP_SPAN_WORKER + 3, 0, SPAN);
+    CHECK_EQ(fp_load_acquire(&m.owners[0]), (FP_SPAN_WORKER + 3) | FP_SPAN_RESERVED);
+    CHECK_EQ(fp_spans_take_over(&m, 3, a, SPAN), FP_OK);
+    CHECK_EQ(fp_load_acquire(&m.owners[0]), FP_SPAN_PARENT | FP_SPAN_RESERVED);
+}
+
+static void
+test_only_a_workers_own_run_is_taken_over(void)
+{
+    fresh();
+    u64 a = claim(FP_SPAN_WORKER + 1, 0, 3 * SPAN), b = claim(FP_SPAN_WORKER + 2, 0, SPAN);
+    CHECK_EQ(fp_spans_take_over(&m, 2, a, SPAN), FP_CORRUPT);
+    CHECK_EQ(fp_spans_take_over(&m, 1, a, 4 * SPAN), FP_CORRUPT);   /* runs into b */
+    CHECK_EQ(fp_spans_take_over(&m, 1, a + 8, SPAN), FP_CORRUPT);
+    CHECK_EQ(fp_spans_take_over(&m, 1, a, 0), FP_CORRUPT);
+    CHECK_EQ(fp_spans_take_over(&m, 1, a, UINT64_MAX), FP_CORRUPT);
+    CHECK_EQ(fp_spans_take_over(&m, 1, m.size, SPAN), FP_CORRUPT);
+    CHECK_EQ(fp_spans_take_over(&m, 1, m.size - SPAN, 2 * SPAN), FP_CORRUPT);
+    CHECK_EQ(fp_spans_take_over(&m, 1, 0, SPAN), FP_CORRUPT);
+    CHECK_EQ(fp_spans_take_over(&m, 1, UINT64_MAX - 7, SPAN), FP_CORRUPT);
+    CHECK_EQ(owned_by(FP_SPAN_WORKER + 1), 3);
+    CHECK_EQ(fp_spans_take_over(&m, 1, a, 2 * SPAN + 1), FP_OK);
+    CHECK_EQ(owned_by(FP_SPAN_PARENT), 3);
+    CHECK_EQ(owner_of(b), FP_SPAN_WORKER + 2);
+}
+
+static void
+test_the_deads_are_freed_and_nobody_elses(void)
+{
+    fresh();
+    claim(FP_SPAN_WORKER + 1, 0, 2 * SPAN);
+    claim(FP_SPAN_WORKER + 0, 0, SPAN);
+    claim(FP_SPAN_PARENT, 0, SPAN);
+    claim(FP_SPAN_WORKER + 1, 40, SPAN);
+    fp_spans_free_of(&m, 1);
+    CHECK_EQ(owned_by(FP_SPAN_WORKER + 1), 0);
+    CHECK_EQ(owned_by(FP_SPAN_WORKER), 1);
+    CHECK_EQ(owned_by(FP_SPAN_PARENT), 1);
+    CHECK_EQ(owned_by(FP_SPAN_FREE), NSPANS - 2);
+}
+
+/* ------------------------------------------------------------- many at once */
+
+#define THREADS 3u
+
+static void *
+claim_write_free(void *arg)
+{
+    u32 w = (u32)(uintptr_t)arg;
+    u64 seed = w;
+    for (u32 i = 0; i < 2000; i++) {
+        u64 size = 1 + check_random(&seed) % (6 * SPAN);
+        u64 at = claim(FP_SPAN_WORKER + w, (u32)(check_random(&seed) % NSPANS), size);
+        if (at == 0) {
+            continue;
+        }
+        u64 stamp = (u64)w << 32 | i;
+        for (u64 j = 0; j < size; j += SPAN) {
+            *(u64 *)fp_shm_at(&m, at + j) = stamp;
+        }
+        sched_yield();
+        for (u64 j = 0; j < size; j += SPAN) {
+            CHECK_EQ(*(u64 *)fp_shm_at(&m, at + j), stamp);
+        }
+        fp_spans_free(&m, at, size);
+    }
+    return NULL;
+}
+
+static void
+test_no_span_has_two_owners(void)
+{
+    fresh();
+    pthread_t threads[THREADS];
+    for (u32 w = 0; w < THREADS; w++) {
+        pthread_create(&threads[w], NULL, claim_write_free, (void *)(uintptr_t)w);
+    }
+    for (u32 w = 0; w < THREADS; w++) {
+        pthread_join(threads[w], NULL);
+    }
+    CHECK_EQ(owned_by(FP_SPAN_FREE), NSPANS);
+}
+
+int
+main(void)
+{
+    check_within(60);
+    test_a_run_has_as_many_spans_as_it_needs();
+    test_the_search_begins_at_the_favourite_and_goes_round();
+    test_running_out_is_an_answer();
+    test_pages_are_reserved_once();
+    test_only_a_workers_own_run_is_taken_over();
+    test_the_deads_are_freed_and_nobody_elses();
+    test_no_span_has_two_owners();
+    return 0;
+}
