@@ -154,12 +154,10 @@ lead(fp_pool *p, fp_waiter *w, u32 want, u64 deadline)
 {
     const fp_leading arg = {p, w, want};
     int rc = FP_OK;
-    fp_spin_begin(&p->spin);
     if (p->spin.cpus < 2 || fp_busy_workers(&p->shm) >= p->spin.cpus ||
         !fp_spin_until(&p->spin, something_came, &arg)) {
         rc = sleep_on_list(p, w, want, deadline);
     }
-    fp_spin_end(&p->spin);
     return rc;
 }
 

@@ -90,7 +90,6 @@ watch(fp_worker *k)
 int
 fp_worker_wait(fp_worker *k)
 {
-    fp_spin_begin(&k->spin);
     int rc = FP_OK;
     if (!watch(k)) {
         fp_sleep_announce(&k->shm, k->w);
@@ -106,7 +105,6 @@ fp_worker_wait(fp_worker *k)
         fp_wake_arrived(&k->shm, k->w);
         fp_wake_helper(&k->shm);   /* a wake came just then: pass it on */
     }
-    fp_spin_end(&k->spin);
     return rc;
 }
 
