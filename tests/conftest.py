@@ -7,6 +7,7 @@ one that names ``start_method`` (or ``pool``, or ``make_pool``) runs under each 
 import concurrent.futures
 import importlib
 import multiprocessing
+import multiprocessing.resource_sharer
 import pathlib
 import sys
 
@@ -179,3 +180,10 @@ def mailbox(tmp_path):
     box = Mailbox(tmp_path / "mailbox")
     yield box
     box.close()
+
+
+@pytest.fixture
+def resource_sharer():
+    """For what pickles descriptors: multiprocessing's thread for it would make later forks multi-threaded ones."""
+    yield
+    multiprocessing.resource_sharer.stop()

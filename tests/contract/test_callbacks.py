@@ -76,7 +76,9 @@ def test_runs_at_once_if_already_done(pool):
     assert threads == [threading.get_ident()]
 
 
-@pytest.mark.parametrize("finish", [lambda f: f.set_result(1), lambda f: f.set_exception(ValueError()), lambda f: f.cancel()])
+@pytest.mark.parametrize(
+    "finish", [lambda f: f.set_result(1), lambda f: f.set_exception(ValueError()), lambda f: f.cancel()]
+)
 def test_runs_in_the_thread_that_finishes(lib, finish):
     future, calls = lib.Future(), []
     future.add_done_callback(lambda f: calls.append((f, f.done(), threading.get_ident())))

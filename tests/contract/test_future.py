@@ -222,8 +222,11 @@ def test_waiting_thread_is_woken(lib, method, finish):
     threads = [threading.Thread(target=ask) for _ in range(3)]
     for thread in threads:
         thread.start()
-    {"set_result": lambda: future.set_result(5), "set_exception": lambda: future.set_exception(error),
-     "cancel": future.cancel}[finish]()  # fmt: skip
+    {
+        "set_result": lambda: future.set_result(5),
+        "set_exception": lambda: future.set_exception(error),
+        "cancel": future.cancel,
+    }[finish]()
     for thread in threads:
         thread.join()
     wanted = {

@@ -16,8 +16,17 @@ def test_every_standard_name_is_there(lib, name):
 
 @pytest.mark.parametrize(
     "name",
-    ["FIRST_COMPLETED", "FIRST_EXCEPTION", "ALL_COMPLETED", "CancelledError", "TimeoutError", "BrokenExecutor", "Executor",
-     "ThreadPoolExecutor", "InvalidStateError"],
+    [
+        "FIRST_COMPLETED",
+        "FIRST_EXCEPTION",
+        "ALL_COMPLETED",
+        "CancelledError",
+        "TimeoutError",
+        "BrokenExecutor",
+        "Executor",
+        "ThreadPoolExecutor",
+        "InvalidStateError",
+    ],
 )
 def test_shared_names_are_the_standard_objects(lib, name):
     assert getattr(lib, name) is getattr(standard, name)

@@ -2,7 +2,6 @@
 
 import copyreg
 import multiprocessing.reduction
-import multiprocessing.resource_sharer
 import pickle
 
 import pytest
@@ -55,6 +54,7 @@ def test_reducer_registered_in_the_worker(make_pool):
     assert pool.submit(tasks.return_no_reducer, 2).result() == Thing(2)
 
 
+@pytest.mark.usefixtures("resource_sharer")
 def test_connection_as_an_argument(pool):
     ours, theirs = multiprocessing.Pipe(duplex=False)
     future = pool.submit(tasks.send_through, theirs, "hello")
@@ -62,8 +62,6 @@ def test_connection_as_an_argument(pool):
     assert future.result() is None
     ours.close()
     theirs.close()
-    # Its thread would stay and make later forks those of a multi-threaded process.
-    multiprocessing.resource_sharer.stop()
 
 
 def test_reducer_that_submits_to_the_same_pool(pool, monkeypatch):

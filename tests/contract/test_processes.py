@@ -23,11 +23,9 @@ def test_task_that_forks(single):
 
 def test_fork_of_the_program_leaves_the_pool_alone(run_script):
     """The child neither disturbs its parent's pool nor hangs when it ends."""
-    finished = run_script("""
-        import warnings
+    finished = run_script(
+        """
         # main
-        # Since 3.12 the interpreter warns that there are threads.
-        warnings.simplefilter("ignore", DeprecationWarning)
         pool = Pool()
         print(pool.submit(tasks.double, 1).result(), flush=True)
         child = os.fork()
@@ -36,7 +34,9 @@ def test_fork_of_the_program_leaves_the_pool_alone(run_script):
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         print(sum(pool.map(tasks.double, range(10))))
         pool.shutdown()
-        """)
+        """,
+        ignore=DeprecationWarning,
+    )  # since 3.12 for the threads there are
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "2\n7\n90\n", "")
 
 

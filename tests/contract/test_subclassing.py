@@ -70,6 +70,7 @@ def test_attributes_of_an_executor(make_pool):
     assert vars(pool)["tag"] == "mine"
 
 
+@pytest.mark.usefixtures("resource_sharer")
 def test_executor_cannot_be_an_argument(pool):
     with pytest.raises(TypeError, match="cannot pickle"):
         pool.submit(tasks.echo, pool).result()

@@ -5,9 +5,7 @@ import pytest
 pytestmark = pytest.mark.fastpool_only("in the standard library the child hangs, or takes the parent's results")
 
 HEAD = """
-    import warnings
     # main
-    warnings.simplefilter("ignore", DeprecationWarning)
     pool = Pool()
     done = pool.submit(tasks.double, 1)
     assert done.result() == 2
@@ -24,7 +22,9 @@ USES = {
 
 
 def forked(child, parent="pass", before="open_call = pool.submit(tasks.sleep, 0.3)"):
-    return HEAD + f"""
+    return (
+        HEAD
+        + f"""
     {before}
     child = os.fork()
     if not child:
@@ -39,11 +39,12 @@ def forked(child, parent="pass", before="open_call = pool.submit(tasks.sleep, 0.
     print(code, pool.submit(tasks.double, 21).result(), open_call.result())
     pool.shutdown()
     """
+    )
 
 
 @pytest.mark.parametrize("use", USES)
 def test_use_in_the_child_is_refused(run_script, use):
-    finished = run_script(forked(USES[use]))
+    finished = run_script(forked(USES[use]), ignore=DeprecationWarning)
     assert (finished.returncode, finished.stderr) == (0, "")
     *said, parent = finished.stdout.splitlines()
     assert len(said) == 1 and said[0].startswith("RuntimeError ") and "fork" in said[0]
@@ -51,33 +52,39 @@ def test_use_in_the_child_is_refused(run_script, use):
 
 
 def test_results_of_before_are_the_childs_too(run_script):
-    finished = run_script(forked("os._exit(0 if done.result() == 2 and done.done() else 9)"))
+    finished = run_script(forked("os._exit(0 if done.result() == 2 and done.done() else 9)"), ignore=DeprecationWarning)
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "0 42 0.3\n", "")
 
 
 @pytest.mark.parametrize("close", ["pool.shutdown()", "pool.shutdown(wait=False)", "del pool", "open_call.cancel()"])
 def test_closing_in_the_child_leaves_the_parent_alone(run_script, close):
-    finished = run_script(forked(close))
+    finished = run_script(forked(close), ignore=DeprecationWarning)
     assert finished.stderr == "" and finished.returncode == 0
     assert finished.stdout.splitlines()[-1] in ("3 42 0.3", "0 42 0.3")
 
 
 def test_child_that_ends_as_a_program_does(run_script):
     """Through atexit and multiprocessing's own clearing up, which says that the workers are not its children."""
-    finished = run_script(HEAD + """
+    finished = run_script(
+        HEAD
+        + """
     child = os.fork()
     if not child:
         sys.exit(4)
     print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     print(sum(pool.map(tasks.double, range(100))))
-    """)
+    """,
+        ignore=DeprecationWarning,
+    )
     assert (finished.returncode, finished.stdout) == (0, "4\n9900\n")
     assert "fastpool" not in finished.stderr
 
 
 @pytest.mark.methods("fork", "spawn")  # multiprocessing's fork server serves the process that started it
 def test_child_may_have_a_pool_of_its_own(run_script):
-    finished = run_script(HEAD + """
+    finished = run_script(
+        HEAD
+        + """
     child = os.fork()
     if not child:
         with Pool(1) as own:
@@ -85,12 +92,16 @@ def test_child_may_have_a_pool_of_its_own(run_script):
         os._exit(0)
     os.waitpid(child, 0)
     print(pool.submit(tasks.double, 21).result())
-    """)
+    """,
+        ignore=DeprecationWarning,
+    )
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "100\n42\n", "")
 
 
 def test_forks_while_tasks_run(run_script):
-    finished = run_script(HEAD + """
+    finished = run_script(
+        HEAD
+        + """
     calls = [pool.submit(tasks.double, number) for number in range(3000)]
     for _ in range(10):
         child = os.fork()
@@ -98,7 +109,9 @@ def test_forks_while_tasks_run(run_script):
             os._exit(0)
         os.waitpid(child, 0)
     print(sum(call.result() for call in calls))
-    """)
+    """,
+        ignore=DeprecationWarning,
+    )
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, f"{3000 * 2999}\n", "")
 
 

@@ -16,7 +16,9 @@
 #include "core/error.h"
 #include "core/os.h"
 
+#ifndef BOUND_S
 #define BOUND_S 20u
+#endif
 #define BOUND (fp_now() + BOUND_S * 1000000000ull)
 
 #define CHECK(condition) \

@@ -417,8 +417,16 @@ crew_expect_outcome(crew *c, fp_task *t, u32 outcome)
 }
 
 void
+crew_wait_for(crew *c, fp_task *t)
+{
+    u64 bound = BOUND;
+    CHECK_EQ(fp_wait_task(c->pool, t, bound), FP_OK);
+    CHECK(fp_now() < bound);
+}
+
+void
 crew_await(crew *c, fp_task *t, order o)
 {
-    CHECK_EQ(fp_wait_task(c->pool, t, BOUND), FP_OK);
+    crew_wait_for(c, t);
     crew_expect(c, t, o);
 }

@@ -87,7 +87,9 @@ int crew_try(crew *c, order o, u64 size, fp_task **t);
 /* It is done, with this order's reply. Drops the reference. */
 void crew_expect(crew *c, fp_task *t, order o);
 void crew_expect_outcome(crew *c, fp_task *t, u32 outcome);
-/* Wait for it first. */
+/* Wait for it. A wait that only its bound ended has failed, though the task is done by then. */
+void crew_wait_for(crew *c, fp_task *t);
+/* Both. */
 void crew_await(crew *c, fp_task *t, order o);
 
 void stage_init(void);   /* crew_open does it */

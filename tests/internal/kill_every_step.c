@@ -192,7 +192,9 @@ wait_for_all(void *arg)
     for (u32 i = 0; i < n; i++) {
         fp_wait_add(c.pool, &w, &nodes[i], tasks[i]);
     }
-    CHECK_EQ(fp_wait(c.pool, &w, n, BOUND), FP_OK);
+    u64 bound = BOUND;
+    CHECK_EQ(fp_wait(c.pool, &w, n, bound), FP_OK);
+    CHECK(fp_now() < bound);
     fp_eventfd_ring(waited);
     return NULL;
 }

@@ -63,7 +63,7 @@ one_batch(u64 *seed, u64 first)
         cancels[i] = check_random(seed) % 16 == 0 && fp_pool_cancel(c.pool, t[i]);
     }
     for (u32 i = n; i-- > 0;) {
-        CHECK_EQ(fp_wait_task(c.pool, t[i], BOUND), FP_OK);
+        crew_wait_for(&c, t[i]);
         end_of(t[i], order_of(first + i), cancels[i]);
     }
 }

@@ -128,7 +128,7 @@ before_one(void)
 static void
 wait_for_first(void)
 {
-    CHECK_EQ(fp_wait_task(c.pool, t[0], BOUND), FP_OK);
+    crew_wait_for(&c, t[0]);
 }
 
 static void
@@ -168,7 +168,7 @@ static fp_a32 leads;
 static void
 lead(void)
 {
-    CHECK_EQ(fp_wait_task(c.pool, t[1], BOUND), FP_OK);
+    crew_wait_for(&c, t[1]);
 }
 
 static void

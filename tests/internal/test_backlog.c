@@ -76,9 +76,9 @@ test_waiting_refills_the_ring(void)
     crew_start(&c);
     crew_start(&c);
     give_all(ANSWER);
-    CHECK_EQ(fp_wait_task(c.pool, tasks[N - 1], BOUND), FP_OK);
+    crew_wait_for(&c, tasks[N - 1]);
     for (u32 i = 0; i < N; i++) {
-        CHECK_EQ(fp_wait_task(c.pool, tasks[i], BOUND), FP_OK);
+        crew_wait_for(&c, tasks[i]);
     }
     expect_all(0);
     crew_close(&c);
@@ -92,7 +92,7 @@ test_first_in_first_out(void)
     give_all(ANSWER);
     crew_start(&c);
     for (u32 i = 0; i < N; i++) {
-        CHECK_EQ(fp_wait_task(c.pool, tasks[i], BOUND), FP_OK);
+        crew_wait_for(&c, tasks[i]);
         CHECK_EQ(fp_load_acquire(&stage->turn[i]), i);
     }
     expect_all(0);
@@ -111,7 +111,7 @@ test_cancelled_ones_are_passed_over(void)
     }
     crew_start(&c);
     for (u32 i = 0; i < N; i++) {
-        CHECK_EQ(fp_wait_task(c.pool, tasks[i], BOUND), FP_OK);
+        crew_wait_for(&c, tasks[i]);
         if (i % 3) {
             crew_expect_outcome(&c, tasks[i], FP_OUTCOME_CANCELLED);
             CHECK_EQ(fp_load_acquire(&stage->runs[i]), 0);

@@ -111,7 +111,7 @@ test_a_finished_task_is_kept(void)
 static void *
 wait_for(void *arg)
 {
-    CHECK_EQ(fp_wait_task(c.pool, arg, BOUND), FP_OK);
+    crew_wait_for(&c, arg);
     return NULL;
 }
 

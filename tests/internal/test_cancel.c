@@ -33,7 +33,7 @@ test_a_done_task_stays_done(void)
     crew_start(&c);
     order o = {.id = 1};
     fp_task *t = crew_give(&c, o, 0);
-    CHECK_EQ(fp_wait_task(c.pool, t, BOUND), FP_OK);
+    crew_wait_for(&c, t);
     CHECK(!fp_pool_cancel(c.pool, t));
     CHECK(!fp_pool_is_running(c.pool, t));
     crew_expect(&c, t, o);
@@ -43,7 +43,7 @@ test_a_done_task_stays_done(void)
 static void *
 wait_for(void *arg)
 {
-    CHECK_EQ(fp_wait_task(c.pool, arg, BOUND), FP_OK);
+    crew_wait_for(&c, arg);
     return NULL;
 }
 
@@ -142,7 +142,7 @@ test_cancelled_or_executed_never_both(void)
     u32 ran = 0;
     for (u32 i = 0; i < N; i++) {
         fp_task *t = tasks[i];
-        CHECK_EQ(fp_wait_task(c.pool, t, BOUND), FP_OK);
+        crew_wait_for(&c, t);
         fp_pool_drop_task(c.pool, t);
         if (t->outcome == FP_OUTCOME_CANCELLED) {
             CHECK_EQ(fp_load_acquire(&cancelled[i]), 1);

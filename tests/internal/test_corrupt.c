@@ -149,7 +149,7 @@ lie_about_the_reply(u32 kind, u64 size, u64 offset, u32 ring_end)
     begin();
     fp_reply reply = {.kind = kind, .size = size, .offset = offset, .ring_end = ring_end};
     CHECK_EQ(fp_worker_complete(&liar, &call, &reply), FP_OK);
-    CHECK_EQ(fp_wait_task(c.pool, first, BOUND), FP_OK);
+    crew_wait_for(&c, first);
     crew_expect_outcome(&c, first, FP_OUTCOME_CORRUPT);
     CHECK(!c.pool->broken);
     u32 w = crew_start(&c);   /* another goes on */
@@ -201,7 +201,7 @@ test_another_workers_span_is_not_taken(void)
     foreign = theirs.offset;
     fp_reply reply = {.kind = FP_REPLY_VALUE, .size = 1 << 20, .offset = foreign};
     CHECK_EQ(fp_worker_complete(&liar, &call, &reply), FP_OK);
-    CHECK_EQ(fp_wait_task(c.pool, first, BOUND), FP_OK);
+    crew_wait_for(&c, first);
     crew_expect_outcome(&c, first, FP_OUTCOME_CORRUPT);
     CHECK_EQ(spans_owned_by(c.pool, FP_SPAN_WORKER + 1), 1);
     fp_task *task;

@@ -17,6 +17,7 @@ wait_in_thread(void *arg)
 {
     waiting *w = arg;
     w->rc = fp_wait_task(c.pool, w->task, w->deadline);
+    CHECK(w->rc != FP_OK || fp_now() < w->deadline);   /* woken, not timed out and done meanwhile */
     fp_store_release(&w->done, 1);
     return NULL;
 }
@@ -235,7 +236,9 @@ test_some_of_many(void)
         tasks[i] = crew_give(&c, (order){.id = i, .act = i == 3 ? HOLD : ANSWER}, 0);
         fp_wait_add(c.pool, &w, &nodes[i], tasks[i]);
     }
-    CHECK_EQ(fp_wait(c.pool, &w, N - 1, BOUND), FP_OK);
+    u64 bound = BOUND;
+    CHECK_EQ(fp_wait(c.pool, &w, N - 1, bound), FP_OK);
+    CHECK(fp_now() < bound);
     CHECK_EQ(fp_wait(c.pool, &w, N, fp_now() + 1000000), FP_TIMEDOUT);
     u32 taken = 0;
     for (fp_node *n; (n = fp_wait_take(c.pool, &w)) != NULL; taken++) {

@@ -34,7 +34,7 @@ test_small_replies_leave_shared_memory_at_once(void)
     for (u32 i = 0; i < NSIZES; i++) {
         order o = {.id = i, .size = (u32)sizes[i]};
         fp_task *t = crew_give(&c, o, 0);
-        CHECK_EQ(fp_wait_task(c.pool, t, BOUND), FP_OK);
+        crew_wait_for(&c, t);
         CHECK_EQ(t->reply_offset != 0, sizes[i] > 256 << 10);
         CHECK_EQ(spans_owned_by(c.pool, FP_SPAN_PARENT), t->reply_offset ? (sizes[i] + FP_SPAN - 1) / FP_SPAN : 0);
         fp_task_incref(t);
@@ -58,7 +58,7 @@ test_the_byte_ring_wraps(void)
         order o = {.id = id, .size = (u32)(FP_INLINE + 1 + check_random(&seed) % (FP_RING_MAX - FP_INLINE))};
         bytes += o.size;
         fp_task *t = crew_give(&c, o, 0);
-        CHECK_EQ(fp_wait_task(c.pool, t, BOUND), FP_OK);
+        crew_wait_for(&c, t);
         crew_expect(&c, t, o);
         for (u32 i = 0; i < c.pool->shm.nspans; i++) {   /* never one in spans: room was always given back */
             CHECK_EQ(fp_load_acquire(&c.pool->shm.owners[i]), 0);
@@ -108,7 +108,7 @@ test_no_memory_fails_that_task_only(void)
     CHECK_EQ(fp_spans_claim(&p->shm, FP_SPAN_PARENT, 0, 1, &at), FP_NOMEM);
     order big = {.id = 1, .size = FP_RING_MAX + 8}, small = {.id = 2, .size = FP_RING_MAX};
     fp_task *t = crew_give(&c, big, 0), *u;
-    CHECK_EQ(fp_wait_task(p, t, BOUND), FP_OK);
+    crew_wait_for(&c, t);
     crew_expect_outcome(&c, t, FP_OUTCOME_NOMEM);
     crew_await(&c, crew_give(&c, small, 0), small);
     big.id = 3;

@@ -46,10 +46,10 @@ class Runner:
     def start(self, source, *arguments, **options):
         return start([sys.executable, self.write(source), *arguments], **options)
 
-    def __call__(self, source, *arguments, timeout=PATIENCE):
-        """Run to the end: exit code, stdout and stderr."""
-        process = self.start(source, *arguments)
-        return finish(process, timeout)
+    def __call__(self, source, *arguments, ignore=None):
+        """Run to the end, without the warnings of that category: exit code, stdout and stderr."""
+        options = ["-W", f"ignore::{ignore.__name__}"] if ignore else []
+        return finish(start([sys.executable, *options, self.write(source), *arguments]))
 
 
 def start(command, **options):
