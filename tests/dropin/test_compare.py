@@ -141,6 +141,8 @@ def test_where_nothing_is_accelerated(tmp_path):
     """Without the C core there is nothing to replace: it works all the same, and says why it is no faster."""
     package = Path(fastpool.__file__).parent
     shutil.copytree(package, tmp_path / "elsewhere" / "fastpool", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    # in its place: an editable install would find the extension elsewhere
+    (tmp_path / "elsewhere" / "fastpool" / "_core.py").write_text("raise ImportError('not built')")
     outcome = compare(WHICH, tmp_path, environment={"PYTHONPATH": str(tmp_path / "elsewhere")})
     assert outcome.exitcode == 0, outcome
     assert outcome.stdout.startswith("The same under both: 1 line")
