@@ -18,6 +18,7 @@ import time
 import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
+from multiprocessing import resource_tracker
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
@@ -36,11 +37,14 @@ INTERRUPT_GRACE = 0.05
 def _interrupts_blocked(start_method: str | None) -> Iterator[None]:
     """A worker inherits the signal mask, and unblocks SIGINT when it is ready for it.
 
-    Not with forkserver: the server, and all that it ever forks, would inherit it instead.
+    Not with forkserver: the server, and all that it ever forks, would inherit it instead. With spawn, the first
+    process also starts multiprocessing's resource tracker, which ends by unblocking SIGINT: that has to come first.
     """
     if start_method == "forkserver":
         yield
         return
+    if start_method == "spawn":
+        resource_tracker.ensure_running()
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
