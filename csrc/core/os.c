@@ -25,13 +25,25 @@ fp_now(void)
     return (u64)t.tv_sec * 1000000000u + (u64)t.tv_nsec;
 }
 
+static struct timespec
+timespec_of(u64 then)
+{
+    return (struct timespec){.tv_sec = (time_t)(then / 1000000000u), .tv_nsec = (long)(then % 1000000000u)};
+}
+
+int
+fp_nap_until(u64 then)
+{
+    struct timespec until = timespec_of(then);
+    return clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &until, NULL) == EINTR ? FP_INTR : FP_OK;
+}
+
 int
 fp_futex_wait(fp_a32 *word, u32 expected, u64 deadline, bool shared)
 {
     struct timespec until, *limit = NULL;
     if (deadline != FP_NEVER) {
-        until.tv_sec = (time_t)(deadline / 1000000000u);
-        until.tv_nsec = (long)(deadline % 1000000000u);
+        until = timespec_of(deadline);
         limit = &until;
     }
     /* WAIT_BITSET takes an absolute time of CLOCK_MONOTONIC */

@@ -10,6 +10,9 @@
 /* Nanoseconds of CLOCK_MONOTONIC. */
 u64 fp_now(void);
 
+/* Sleep until then; 0, or FP_INTR if a signal came first. Nothing else wakes it. */
+int fp_nap_until(u64 then);
+
 /* Sleep while *word == expected, until `deadline` (ns of fp_now, or FP_NEVER).
  * FP_OK: woken (perhaps for nothing); FP_AGAIN: *word differs; FP_TIMEDOUT; FP_INTR.
  * `shared`: the word lies in memory that other processes map. */

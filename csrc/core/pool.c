@@ -67,6 +67,7 @@ fp_pool_new(fp_pool **pool, u32 nworkers)
     p->fork_generation = fp_fork_generation();
     fp_waiter_init(&p->courier);
     fp_spin_init(&p->spin);
+    fp_nap_init(&p->nap);
     /* half of the memory: what the pool holds in transit must leave room for what it is made from */
     int rc = fp_shm_create(&p->shm, nworkers, fp_memory_total() / 2);
     if (rc == FP_OK) {

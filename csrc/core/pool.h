@@ -15,6 +15,7 @@
 
 #include <pthread.h>
 #include "blocks.h"
+#include "nap.h"
 #include "spin.h"
 #include "task.h"
 #include "wait.h"
@@ -42,6 +43,7 @@ typedef struct fp_pool {
     fp_spin spin;                     /* the leader's */
     pthread_mutex_t lock;
     /* all below: under the lock */
+    fp_nap nap;                       /* the leader's */
     fp_blocks blocks;
     fp_slot *slots;
     u32 *free_slots, nfree;

@@ -150,15 +150,14 @@ sleep_on_list(fp_pool *p, fp_waiter *w, u32 want, u64 deadline)
 
 /* The leader's turn, without the lock; the role protects p->spin. */
 static int
-lead(fp_pool *p, fp_waiter *w, u32 want, u64 deadline)
+lead(fp_pool *p, fp_waiter *w, u32 want, u64 nap, u64 deadline)
 {
     const fp_leading arg = {p, w, want};
-    int rc = FP_OK;
-    if (p->spin.cpus < 2 || fp_busy_workers(&p->shm) >= p->spin.cpus ||
-        !fp_spin_until(&p->spin, something_came, &arg)) {
-        rc = sleep_on_list(p, w, want, deadline);
+    if (fp_busy_workers(&p->shm) < p->spin.cpus && p->spin.cpus > 1 &&
+        fp_spin_until(&p->spin, something_came, &arg)) {
+        return FP_OK;
     }
-    return rc;
+    return nap != 0 && nap < deadline ? fp_nap_until(nap) : sleep_on_list(p, w, want, deadline);
 }
 
 static int
@@ -195,8 +194,10 @@ wait_turn_locked(fp_pool *p, fp_waiter *w, u32 want, u64 deadline)
     int rc;
     if (p->leader == NULL) {
         p->leader = w;
+        u64 unfinished = fp_load_relaxed(&p->unfinished);
+        u64 nap = fp_nap_plan(&p->nap, fp_now(), p->demanded - unfinished, unfinished);
         pthread_mutex_unlock(&p->lock);
-        rc = lead(p, w, want, deadline);
+        rc = lead(p, w, want, nap, deadline);
         pthread_mutex_lock(&p->lock);
         p->leader = NULL;
     }
