@@ -21,16 +21,18 @@ from concurrent.futures import (
 from concurrent.futures.process import BrokenProcessPool
 
 from fastpool._support import unaccelerated_reason
-from fastpool.errors import UnpicklingFailed, WorkerDied
+from fastpool.errors import PoolTerminated, UnpicklingFailed, WorkerDied
 
 accelerated: bool = unaccelerated_reason is None
 
 if accelerated:
     from fastpool.executor import ProcessPoolExecutor
     from fastpool.futures import Future, as_completed, wait
+    from fastpool.pool import Pool
 else:
     from concurrent.futures import Future, as_completed, wait  # type: ignore[assignment]
     from concurrent.futures.process import ProcessPoolExecutor  # type: ignore[assignment]
+    from multiprocessing.pool import Pool  # type: ignore[assignment]
 
 __version__ = "0.1.0.dev0"
 
@@ -44,6 +46,8 @@ __all__ = [
     "Executor",
     "Future",
     "InvalidStateError",
+    "Pool",
+    "PoolTerminated",
     "ProcessPoolExecutor",
     "ThreadPoolExecutor",
     "TimeoutError",

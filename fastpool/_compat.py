@@ -43,10 +43,23 @@ class CallQueue:
 
 
 class PendingWorkItems:
-    """``executor._pending_work_items``: its length is the number of calls that have not ended."""
+    """``executor._pending_work_items`` and ``pool._cache``: its length is the number of calls that have not ended."""
 
     def __init__(self, pool: _core.Pool | None) -> None:
         self._pool = pool
 
     def __len__(self) -> int:
         return 0 if self._pool is None else self._pool.unfinished
+
+
+class TaskQueue:
+    """``pool._taskqueue``: the calls that no worker has taken yet."""
+
+    def __init__(self, pool: _core.Pool) -> None:
+        self._pool = pool
+
+    def qsize(self) -> int:
+        return self._pool.waiting
+
+    def empty(self) -> bool:
+        return self._pool.waiting == 0

@@ -1,4 +1,9 @@
-"""Functions that pickle refuses (lambdas, closures, local functions) go by value, through cloudpickle if it is there."""
+"""Functions that pickle refuses, or that a worker could not find again, go by value: through cloudpickle, if it is there.
+
+That is lambdas, closures and local functions, and whatever was defined at an interactive prompt. A function's pickle
+is sent to each worker once; the core compares it at every call, because a function by value takes its globals and
+cells along, and they change.
+"""
 
 from __future__ import annotations
 
@@ -9,17 +14,21 @@ from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
 from typing import Any
 
+_HOW_TO = " To send it by value, install cloudpickle: pip install 'fastpool[cloudpickle]'."
 
-class _ByValue:
-    """Pickles as the function that it stands for: in the worker nothing of this class is left."""
 
-    def __init__(self, function: Callable[..., object]) -> None:
-        import cloudpickle  # type: ignore[import-untyped,import-not-found,unused-ignore]
+class _Whole:
+    """Pickles as what the two pickles hold together: in the worker nothing of this class is left."""
 
-        self.data: bytes = cloudpickle.dumps(function)
+    def __init__(self, function: bytes, arguments: bytes) -> None:
+        self.pickles = (function, arguments)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return pickle.loads, (self.data,)
+        return _join, self.pickles
+
+
+def _join(function: bytes, arguments: bytes) -> tuple[Any, ...]:
+    return (pickle.loads(function), *pickle.loads(arguments))
 
 
 def _has_no_name_in_its_module(function: object) -> bool:
@@ -29,11 +38,31 @@ def _has_no_name_in_its_module(function: object) -> bool:
     return isinstance(function, FunctionType) and "<" in function.__qualname__
 
 
-def pack(function: Callable[..., object], args: tuple[Any, ...], kwargs: dict[str, Any]) -> bytes | None:
-    """A call whose pickling has failed, as bytes; None if the function is not to blame, or cannot go by value either."""
-    if not _has_no_name_in_its_module(function):
+def dumps(thing: object) -> bytes:
+    """By value, what has to be."""
+    import cloudpickle  # type: ignore[import-untyped,import-not-found,unused-ignore]
+
+    data: bytes = cloudpickle.dumps(thing)
+    return data
+
+
+def function(function: Callable[..., object], error: BaseException | None) -> bytes | None:
+    """Its pickle by value; None if it is not to blame for `error`, or cannot go by value either.
+
+    If `error` is None, it was defined at an interactive prompt.
+    """
+    if error is not None and not _has_no_name_in_its_module(function):
         return None
     try:
-        return bytes(ForkingPickler.dumps((_ByValue(function), args, kwargs)))
-    except Exception:  # no cloudpickle, or it refuses too: pickle's own error says what was wrong
-        return None
+        return dumps(function)
+    except ModuleNotFoundError:  # pickle's own error says what is wrong, and here what can be done
+        if error is not None and len(error.args) == 1 and isinstance(error.args[0], str):
+            error.args = (error.args[0] + _HOW_TO,)
+    except Exception:
+        pass
+    return None
+
+
+def whole(function: bytes, arguments: bytes) -> bytes:
+    """The call of a function that has no place of its own in shared memory."""
+    return bytes(ForkingPickler.dumps(_Whole(function, arguments)))

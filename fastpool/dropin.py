@@ -1,15 +1,20 @@
-"""The drop-in: programs that ask the standard library for its `ProcessPoolExecutor` get fastpool's.
+"""The drop-in: programs that ask the standard library for its `ProcessPoolExecutor` or `Pool` get fastpool's.
 
-`install()` rebinds the name where programs look for it, in this process and in every child that multiprocessing
+`install()` rebinds the names where programs look for them, in this process and in every child that multiprocessing
 starts from now on. A forked child inherits the rebinding. A spawned child, and the fork server, import the main module
 before anything else of the program's, so the rebinding travels to them with what multiprocessing itself sends ahead.
+
+`multiprocessing.pool` as a whole gives way to a copy with another `Pool` in it: the module's own code uses that name
+(`ThreadPool` calls `Pool.__init__`), and everything that makes a Pool for a program imports it from there when called.
 """
 
 import concurrent.futures
 import concurrent.futures.process
+import multiprocessing.pool
 import multiprocessing.spawn
 import os
 import sys
+from types import ModuleType
 from typing import Any
 
 import fastpool
@@ -18,6 +23,7 @@ __all__ = ["install", "installed", "uninstall"]
 
 _HOMES = (concurrent.futures, concurrent.futures.process)
 _standard_executor = concurrent.futures.process.ProcessPoolExecutor
+_standard_pool_module = multiprocessing.pool
 _standard_preparation_data = multiprocessing.spawn.get_preparation_data
 
 # Where this package was found: the program's own path need not lead to it.
@@ -33,6 +39,15 @@ finally:
     sys.path[:] = before
 fastpool.dropin.install()
 """
+
+
+def _copy_with_pool(pool: type) -> ModuleType:
+    module = ModuleType(_standard_pool_module.__name__, _standard_pool_module.__doc__)
+    vars(module).update(vars(_standard_pool_module), Pool=pool)
+    return module
+
+
+_pool_module = _copy_with_pool(fastpool.Pool)
 
 
 class _PathThatInstalls(list[str]):
@@ -57,21 +72,27 @@ def _preparation_data(name: str) -> dict[str, Any]:
 
 
 def install() -> None:
-    """From now on `concurrent.futures.ProcessPoolExecutor` is fastpool's, here and in new child processes."""
-    _bind(fastpool.ProcessPoolExecutor, _preparation_data)
+    """From now on `concurrent.futures.ProcessPoolExecutor` and `multiprocessing.Pool` are fastpool's, here and in new
+    child processes.
+    """
+    _bind(fastpool.ProcessPoolExecutor, _pool_module, _preparation_data)
 
 
 def uninstall() -> None:
-    """Give the standard library its own class back; processes that already run keep what they have."""
-    _bind(_standard_executor, _standard_preparation_data)
+    """Give the standard library its own classes back; processes that already run keep what they have."""
+    _bind(_standard_executor, _standard_pool_module, _standard_preparation_data)
 
 
 def installed() -> bool:
     return multiprocessing.spawn.get_preparation_data is _preparation_data
 
 
-def _bind(executor: type, preparation_data: Any) -> None:
+def _bind(executor: type, pool: ModuleType, preparation_data: Any) -> None:
     # Only names are bound, to objects made once: twice over, or from two threads at a time, it comes to the same.
     for home in _HOMES:
         vars(home)["ProcessPoolExecutor"] = executor
+    sys.modules["multiprocessing.pool"] = vars(multiprocessing)["pool"] = pool
+    managers = sys.modules.get("multiprocessing.managers")
+    if managers is not None:  # it has registered the class already
+        managers.SyncManager.register("Pool", vars(pool)["Pool"], managers.PoolProxy)
     multiprocessing.spawn.get_preparation_data = preparation_data

@@ -4,6 +4,7 @@ import signal
 from collections.abc import Callable
 from concurrent.futures import _base
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
+from multiprocessing import ProcessError
 from traceback import format_exception
 from typing import Any
 
@@ -40,6 +41,10 @@ class UnpicklingFailed(BrokenProcessPool):
     """
 
 
+class PoolTerminated(ProcessError):
+    """The Pool was terminated before the call had ended."""
+
+
 def _how_it_ended(exitcode: int | None) -> str:
     if exitcode is None:
         return "ended"
@@ -51,9 +56,10 @@ def _how_it_ended(exitcode: int | None) -> str:
         return f"was killed by signal {-exitcode}"
 
 
-def worker_died(pid: int, exitcode: int | None, function: str | None) -> WorkerDied:
-    """The error of every future that was not done when that worker died."""
-    doing = f"while it was running {function}" if function else "while it was idle"
+def worker_died(pid: int, exitcode: int | None, function: str | None, ready: object = True) -> WorkerDied:
+    """The error of every future that was not done when that worker died, or of the one that it was running."""
+    idle = "while it was idle" if ready else "before it could take a task"
+    doing = f"while it was running {function}" if function else idle
     error = WorkerDied(f"{_DIED} (Worker process {pid} {_how_it_ended(exitcode)} {doing}.)", pid, exitcode, function)
     if exitcode:
         error.__cause__ = remote_traceback(f"\n'''\nProcess {pid} terminated abruptly with exit code {exitcode}'''")

@@ -17,7 +17,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Literal, TypeVar
 
 from fastpool import _compat, _core
-from fastpool.launching import Manager, Team, abandon, is_exiting, start_manager
+from fastpool.executor_team import ExecutorTeam
+from fastpool.launching import Manager, abandon, is_exiting, start_manager
 from fastpool.start_methods import default_context
 
 _T = TypeVar("_T")
@@ -60,6 +61,7 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         if mp_context is None:
             mp_context = default_context() if max_tasks_per_child is None else multiprocessing.get_context("spawn")
         self._mp_context = mp_context
+        self._safe_to_dynamically_spawn_children = mp_context.get_start_method(allow_none=False) != "fork"
         if initializer is not None and not callable(initializer):
             raise TypeError("initializer must be a callable")
         self._initializer = initializer
@@ -70,7 +72,8 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         self._processes: dict[int | None, BaseProcess] | None = {}
         self._shutdown_thread = False
         self._shutdown_lock = threading.Lock()
-        self._team: Team | None = None
+        self._team: ExecutorTeam | None = None
+        self._has_broken = False
         self._call_queue: _compat.CallQueue | None = _compat.CallQueue()
 
     def _check_max_tasks(self, max_tasks_per_child: int | None) -> None:
@@ -89,7 +92,7 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
     @property
     def _broken(self) -> str | bool:
         pool = self._pool
-        return _BROKEN if pool is not None and pool.broken else False
+        return _BROKEN if self._has_broken or (pool is not None and pool.broken) else False
 
     @property
     def _pending_work_items(self) -> _compat.PendingWorkItems:
@@ -111,7 +114,7 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
 
     def _start(self) -> None:
         assert self._processes is not None
-        team = Team(
+        team = ExecutorTeam(
             self._mp_context,
             self._max_workers,
             self._initializer,
@@ -186,9 +189,16 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         manager = self._executor_manager_thread
         if manager is not None and wait:
             manager.join_all()
+            self._let_go()
         self._executor_manager_thread = None
         self._call_queue = None
         self._processes = None
+
+    def _let_go(self) -> None:
+        """All has ended: shared memory and descriptors stay only for results that nobody has asked for."""
+        if threading.current_thread() not in (self._team.couriers if self._team else ()):
+            self._has_broken = bool(self._broken)
+            self._team = self._pool = None
 
     def __exit__(self, exc_type: type[BaseException] | None, exc_val: object, exc_tb: object) -> Literal[False]:
         manager = self._executor_manager_thread

@@ -37,7 +37,9 @@ def as_completed(fs: Iterable[_base.Future[_T]], timeout: float | None = None) -
     end = None if timeout is None else timeout + time.monotonic()
     watched = _core.watch_futures(pending)
     if watched is None:
-        yield from _base.as_completed(pending, timeout)
+        others = _base.as_completed(pending, timeout)
+        del fs, pending
+        yield from others
         return
     ready, waiting = watched
     del watched

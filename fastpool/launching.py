@@ -1,7 +1,8 @@
 """Starting worker processes, watching them, ending them: the part of a pool that outlives its executor.
 
 Actors:
-    Team      the workers of one pool and what is needed to start more. Holds no reference to the executor.
+    Team      the workers of one pool and what is needed to start more. Holds no reference to the executor or Pool.
+              What differs between these two is in ``executor_team`` and ``pool_team``.
     Manager   a thread per pool. Sleeps in C until a worker ends, the last task of a closed pool has ended, or
               the ring of tasks runs low (which C handles alone). Never runs user code.
     courier   a thread per pool, started when a future first needs it: callbacks and foreign waiters.
@@ -11,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import pickle
 import signal
 import sys
 import threading
@@ -24,6 +26,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from fastpool import _core, worker
+from fastpool.errors import pool_broken
 from fastpool.futures import Future
 
 #: Seconds that a worker has to follow SIGTERM before SIGKILL comes.
@@ -52,9 +55,9 @@ def _interrupts_blocked(start_method: str | None) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_courier(couriers: list[threading.Thread], pool: _core.Pool) -> None:
+def _start_courier(couriers: list[threading.Thread], daemon: bool, pool: _core.Pool) -> None:
     """Called by the pool. (A method of Team would tie the two in a cycle.)"""
-    courier = threading.Thread(target=pool.deliver, name="fastpool-courier")
+    courier = threading.Thread(target=pool.deliver, name="fastpool-courier", daemon=daemon)
     courier.start()
     couriers.append(courier)
 
@@ -62,74 +65,94 @@ def _start_courier(couriers: list[threading.Thread], pool: _core.Pool) -> None:
 class Team:
     """The workers of one pool."""
 
+    #: What a worker process runs.
+    target: Callable[..., None] = staticmethod(worker.main)
+    #: Does a worker's death fail its task only? And need nobody wait for the pool at the interpreter's end?
+    replaces = False
+
     def __init__(
         self,
         context: BaseContext,
-        max_workers: int,
+        size: int,
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
-        max_tasks_per_child: int | None,
-        processes: dict[int | None, BaseProcess],
+        max_tasks: int | None,
     ) -> None:
         self.context = context
         self.start_method = context.get_start_method(allow_none=False)
         self.initializer = initializer
         self.initargs = initargs
-        self.max_tasks_per_child = max_tasks_per_child
-        self.processes = processes
-        self.force_shutting_down = False
+        self.max_tasks = max_tasks
         self.by_index: dict[int, BaseProcess] = {}
         self.couriers: list[threading.Thread] = []
-        self.pool = _core.Pool(max_workers, Future, partial(_start_courier, self.couriers))
+        self.pool = _core.Pool(size, Future, partial(_start_courier, self.couriers, self.replaces), self.replaces)
         self.attachment = worker.Attachment(*self.pool.attachment())
 
-    def close_with(self, executor: object) -> None:
-        """When nobody holds the executor any more: what was submitted is finished, then the workers go."""
-        pool = self.pool
-        self._executor = weakref.ref(executor, lambda _: pool.close())
+    def make_process(self, **options: Any) -> BaseProcess:
+        """A worker's process, not started."""
+        process: BaseProcess = self.context.Process(**options)  # type: ignore[attr-defined]
+        return process
 
-    @property
-    def starts_on_demand(self) -> bool:
-        """With fork all workers start at once, before there are threads; else one by one, as they are needed."""
-        return self.start_method != "fork"
+    def has_started(self, process: BaseProcess) -> None:
+        """For the list of processes that users know."""
 
-    def start_worker(self) -> None:
-        """The only place that starts processes."""
+    def has_ended(self, process: BaseProcess, how: str) -> None:
+        """The same. `how`: see ``_core.Pool.reap``."""
+
+    def maintain(self) -> None:
+        """Start workers for those that have gone. Called by the manager's thread."""
+
+    def processes(self) -> list[BaseProcess]:
+        """All that may still run."""
+        return list(self.by_index.values())
+
+    def _launch(self) -> int | None:
+        """The only place that starts processes. None: all are started already."""
         index = self.pool.new_worker()
+        if index is None:
+            return None  # another thread was faster
+        arguments = (self.attachment, index, os.getpid(), self.initializer, self.initargs, self.max_tasks)
         try:
-            process = self.context.Process(  # type: ignore[attr-defined]
-                target=worker.main,
-                args=(
-                    self.attachment,
-                    index,
-                    os.getpid(),
-                    self.initializer,
-                    self.initargs,
-                    self.max_tasks_per_child,
-                ),
-            )
+            process = self.make_process(target=self.target, args=arguments)
             with _interrupts_blocked(self.start_method):
                 process.start()
         except BaseException:
             self.pool.cancel_worker(index)
             raise
         self.by_index[index] = process
-        self.processes[process.pid] = process
+        self.has_started(process)
+        return index
+
+    def _watch(self, index: int) -> None:
+        process = self.by_index[index]
+        assert process.pid is not None
         self.pool.watch(index, process.pid, process.sentinel)
+
+    def start_worker(self) -> None:
+        """Start one more, if there may be more."""
+        index = self._launch()
+        if index is not None:
+            self._watch(index)
 
     def start_all(self, count: int) -> None:
         """Start `count` workers, or none."""
         try:
             for _ in range(count):
-                self.start_worker()
+                self._launch()
+            for index in self.by_index:
+                self._watch(index)
         except BaseException:
-            self.terminate()
-            for index, process in list(self.by_index.items()):
-                process.join()
-                self.pool.cancel_worker(index)
-            self.by_index.clear()
-            self.processes.clear()
+            self._give_up()
             raise
+
+    def _give_up(self) -> None:
+        for process in self.processes():
+            if process.exitcode is None:
+                process.terminate()
+        for index, process in list(self.by_index.items()):
+            process.join()
+            self.pool.cancel_worker(index)
+        self.by_index.clear()
 
     def reap(self, index: int) -> None:
         """The worker has ended for certain."""
@@ -137,49 +160,18 @@ class Team:
         if process is None or process.pid is None:
             return
         process.join()
-        if self.pool.reap(index, process.pid, process.exitcode):
-            self.processes.pop(process.pid, None)
+        self.has_ended(process, self.pool.reap(index, process.pid, process.exitcode))
 
-    def replace_retired(self) -> None:
-        """As many workers as there are tasks to run; only under the start methods that may start them from a thread."""
-        while not self.pool.broken and self.pool.started < min(self.pool.unfinished, self.pool.size):
-            obstacle = self._obstacle_to_replacement() or self._start_replacement()
-            if obstacle is not None:
-                if self.pool.started == 0:
-                    self.pool.break_(obstacle)
-                return
-
-    def _start_replacement(self) -> str | None:
-        """None, or why it could not be started."""
-        try:
-            self.start_worker()
-        except Exception as error:
-            return (
-                "A replacement worker process could not be started, leaving the pool without workers to run the "
-                f"remaining work: {error!r}"
-            )
-        return None
-
-    def _obstacle_to_replacement(self) -> str | None:
-        """Why no worker may take the place of one that has run its number of tasks, in the standard library's words."""
-        if self.force_shutting_down:
-            return (
-                "A worker process exited while the pool was being forcefully shut down; work that was still enqueued "
-                "will not be run."
-            )
-        if self._executor() is None:
-            return (
-                "The ProcessPoolExecutor was garbage collected with work pending after its last worker process exited "
-                "upon reaching max_tasks_per_child; the pending work can never be run."
-            )
-        return None
+    def break_(self, error: BaseException) -> None:
+        """Fail every task that has not ended."""
+        self.pool.break_(pickle.dumps(error))
 
     def terminate(self, kill_after: float = TERMINATION_GRACE) -> None:
         """SIGTERM for every worker, SIGKILL for those that do not follow."""
-        for process in list(self.processes.values()):
+        for process in self.processes():
             process.terminate()
         deadline = time.monotonic() + kill_after
-        for process in list(self.processes.values()):
+        for process in self.processes():
             process.join(max(deadline - time.monotonic(), 0))
             if process.is_alive():
                 process.kill()
@@ -190,8 +182,11 @@ class Team:
             self.terminate()
         else:
             self.pool.stop_workers()
-        for process in list(self.processes.values()):
+        for process in self.processes():
             process.join()
+        for index in list(self.by_index):
+            self.pool.unwatch(index)
+        self.by_index.clear()
         self.pool.bury()
         self.pool.dismiss_courier()
 
@@ -200,7 +195,7 @@ class Manager(threading.Thread):
     """The thread that looks after a team until nothing is left of it."""
 
     def __init__(self, team: Team) -> None:
-        super().__init__()
+        super().__init__(daemon=team.replaces)
         self.team = team
 
     def run(self) -> None:
@@ -210,30 +205,35 @@ class Manager(threading.Thread):
             while not (pool.broken or pool.drained):
                 for index in pool.manage():
                     team.reap(index)
-                if team.starts_on_demand:
-                    team.replace_retired()
+                team.maintain()
         except BaseException as error:
-            pool.break_(f"The pool's manager thread failed: {error!r}")
+            team.break_(pool_broken(f"The pool's manager thread failed: {error!r}"))
             raise
         finally:
             team.end()
 
-    def join_all(self) -> None:
+    def join_all(self, timeout: float | None = None) -> None:
         """Wait for the end of the pool: this thread, and every callback, unless one of them is waiting here."""
-        self.join()
-        for courier in self.team.couriers:
-            if courier is not threading.current_thread():
-                courier.join()
+        end = None if timeout is None else time.monotonic() + timeout
+        for thread in (self, *self.team.couriers):
+            if thread is not threading.current_thread():
+                thread.join(None if end is None else max(end - time.monotonic(), 0))
 
 
 _managers: weakref.WeakSet[Manager] = weakref.WeakSet()
 _exiting = False
+_registering = threading.Lock()  # a thread may make its first call while the main thread ends
 
 
 def start_manager(team: Team) -> Manager:
+    """The thread for a team whose first workers have been started."""
     manager = Manager(team)
-    manager.start()
-    _managers.add(manager)
+    with _registering:
+        manager.start()
+        if not team.replaces:
+            _managers.add(manager)
+            if _exiting:
+                team.pool.close()
     return manager
 
 
@@ -249,7 +249,7 @@ def abandon(manager: Manager) -> None:
     pool.cancel_pending()
     manager.join(INTERRUPT_GRACE)
     if manager.is_alive():
-        for process in list(manager.team.processes.values()):
+        for process in manager.team.processes():
             process.terminate()
 
 
@@ -261,8 +261,9 @@ def _ends_by_interrupt() -> bool:
 def _at_exit() -> None:
     """Before threads are joined: finish what is queued, as the standard library does."""
     global _exiting
-    _exiting = True
-    managers = list(_managers)
+    with _registering:
+        _exiting = True
+        managers = list(_managers)
     interrupted = _ends_by_interrupt()
     for manager in managers:
         if interrupted:

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from concurrent.futures import _base
 from concurrent.futures.process import _ExceptionWithTraceback
 from multiprocessing.context import get_spawning_popen
+from multiprocessing.pool import ExceptionWithTraceback, MaybeEncodingError  # type: ignore[attr-defined]
+from multiprocessing.process import current_process
 from multiprocessing.reduction import DupFd, ForkingPickler
 from traceback import format_exception
 from typing import Any
@@ -59,10 +61,38 @@ def main(
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if initializer is not None and not _initialize(initializer, initargs):
             return
-        _core.work(memfd, bell, index, max_tasks or 0)
+        _core.work(memfd, bell, index, max_tasks or 0, False)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         pass  # the parent has been interrupted as well, and says so
+
+
+def pool_main(
+    attachment: Attachment,
+    index: int,
+    owner: int,
+    initializer: Callable[..., object] | None,
+    initargs: tuple[Any, ...],
+    max_tasks: int | None,
+) -> None:
+    """The same for a worker of a Pool: what is no ``Exception`` ends it, and the parent sees how."""
+    try:
+        memfd, bell, lifeline = attachment.detach()
+        _core.watch_owner(owner, lifeline)
+        # A task may have children: like its owner this process ends them, and a pool's workers end with their owner.
+        current_process()._config["daemon"] = False  # type: ignore[attr-defined]
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+        if initializer is not None:
+            try:
+                initializer(*initargs)
+            except Exception as error:
+                _core.resign(memfd, bell, index, encode_pool_exception(error))
+                return
+        _core.work(memfd, bell, index, max_tasks or 0, True)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
 
 
 def _initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> bool:
@@ -128,6 +158,42 @@ def encode_exception(error: BaseException) -> bytes:
         except BaseException as why:
             data = _encode(_stand_in(error, why), text)
     return data
+
+
+class _Shown:
+    """Something to be shown whose own repr may raise."""
+
+    def __init__(self, thing: object) -> None:
+        self.text = _safe_repr(thing)
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def maybe_encoding_error(error: Exception, value: object) -> MaybeEncodingError:
+    """Pool's error for a value that cannot be pickled because of `error`."""
+    return MaybeEncodingError(_Shown(error), _Shown(value))
+
+
+def encode_pool_exception(error: BaseException) -> bytes:
+    """The same as Pool does it, with its own class for the traceback; what pickle refuses is a MaybeEncodingError."""
+    try:
+        data = bytes(ForkingPickler.dumps(ExceptionWithTraceback(error, error.__traceback__)))
+    except Exception as why:
+        return bytes(ForkingPickler.dumps(maybe_encoding_error(why, error)))
+    if not _is_plain(error):
+        try:
+            if not isinstance(pickle.loads(data), BaseException):
+                raise TypeError("it unpickles as something that is no exception")
+        except BaseException as why:
+            stand_in: Any = ExceptionWithTraceback(_stand_in(error, why), error.__traceback__)
+            data = bytes(ForkingPickler.dumps(stand_in))
+    return data
+
+
+def encode_unwrapped(error: BaseException) -> bytes:
+    """An exception of the transport's own."""
+    return bytes(ForkingPickler.dumps(error))
 
 
 def encode_unreadable_call(error: BaseException) -> bytes:

@@ -9,6 +9,7 @@ import importlib
 import multiprocessing
 import multiprocessing.resource_sharer
 import pathlib
+import signal
 import sys
 
 import pytest
@@ -35,6 +36,8 @@ def pytest_configure(config):
         "deadline(seconds): how long each phase of the test may take",
     ):
         config.addinivalue_line("markers", line)
+    # A shell ignores SIGINT for what it starts in the background, and so would every program of a test.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     _forget_main_script()
     config.pluginmanager.register(deadline.Deadline(), "deadline")
 

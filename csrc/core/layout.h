@@ -50,6 +50,9 @@ enum {
     FP_CALL_ARGS,       /* pickle of args; sl_fn names the function */
     FP_CALL_KWARGS,     /* pickle of (args, kwargs); sl_fn names the function */
     FP_CALL_WHOLE,      /* pickle of (fn, args, kwargs) */
+    FP_CALL_FORM = 3,   /* the bits of the above; beside them: */
+    FP_CALL_EACH = 4,   /* one call for each of args; the result is a list */
+    FP_CALL_STAR = 8,   /* the same, and each of args is the arguments of its call */
     FP_REPLY_NONE = 16, /* the result None, no payload */
     FP_REPLY_VALUE,     /* pickle of the result */
     FP_REPLY_ERROR,     /* pickle of the exception */
@@ -82,6 +85,7 @@ enum {
     FP_WORKER_STARTED,
     FP_WORKER_RUNNING,   /* it takes tasks */
     FP_WORKER_RETIRED,   /* it ends because it was told to, or has run its number of tasks */
+    FP_WORKER_UNFIT,     /* its initializer raised: wk_note */
 };
 
 typedef struct {
@@ -89,13 +93,17 @@ typedef struct {
     fp_a32 wk_slot;                      /* itself: index + 1 of the slot it last went for */
     fp_a32 wk_phase;                     /* parent: NONE, STARTED; itself: the rest */
     fp_a32 wk_ring_head;                 /* parent: bytes of the ring that it has freed (mod 2^32) */
+    fp_a32 wk_note;                      /* itself, before UNFIT: bytes at the start of its ring, a pickled exception */
 } fp_worker_shm;
 
-#define FP_FUNCTION_MAX 252u   /* bytes: two names and a little more */
+#define FP_FUNCTION_MAX 240u   /* bytes: two names and a little more */
 
+/* Written by the parent, before the first slot that names the function. */
 typedef struct {
-    u32 fn_len;                    /* parent, before the first slot that names the function */
-    u8 fn_pickle[FP_FUNCTION_MAX]; /* by reference */
+    u32 fn_len;
+    u32 fn_by_value;               /* 1: no name leads to it, so a worker keeps what it has unpickled */
+    u64 fn_offset;                 /* where the pickle is: 0 here, else offset in the file */
+    u8 fn_pickle[FP_FUNCTION_MAX];
 } fp_function_shm;
 
 enum { FP_SPAN_FREE, FP_SPAN_PARENT, FP_SPAN_WORKER };   /* FP_SPAN_WORKER + w */

@@ -42,11 +42,12 @@ static inline u64
 fp_nap_plan(fp_nap *n, u64 now, u64 ended, u64 unfinished)
 {
     fp_nap_learn(n, now, ended);
-    u64 length = unfinished * n->interval / 8;
+    u64 interval = now - n->since > n->interval ? now - n->since : n->interval;   /* perhaps they are slower by now */
+    u64 length = unfinished * interval / 8;
     if (length > FP_NAP_MAX) {
         length = FP_NAP_MAX;
     }
-    return length < FP_NAP_TASKS * n->interval ? 0 : now + length;
+    return length < FP_NAP_TASKS * interval ? 0 : now + length;
 }
 
 #endif

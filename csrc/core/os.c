@@ -212,3 +212,18 @@ fp_fork_watch(void)
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, watch_once);
 }
+
+bool
+fp_is_main_thread(void)
+{
+    static _Thread_local struct {
+        bool known, is;
+        unsigned generation;
+    } cache;   /* a fork makes the thread that forks the first one */
+    if (!cache.known || cache.generation != fp_fork_generation()) {
+        cache.is = getpid() == (pid_t)syscall(SYS_gettid);
+        cache.generation = fp_fork_generation();
+        cache.known = true;
+    }
+    return cache.is;
+}

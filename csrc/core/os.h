@@ -37,5 +37,7 @@ u64 fp_memory_total(void);        /* bytes of RAM, or of the cgroup's limit if l
 /* A number that differs in every process of a fork tree: +1 in each child. */
 unsigned fp_fork_generation(void);
 void fp_fork_watch(void);         /* once, before the first use of the above */
+/* Is this the thread that Python runs signal handlers in: the process's first one? */
+bool fp_is_main_thread(void);
 
 #endif

@@ -47,8 +47,7 @@ destroy(fp_pool *p)
     free(p->free_slots);
     free(p->completed_slots);
     free(p->in_use);
-    free(p->death.label);
-    free(p->death.reason);
+    fp_death_clear(&p->death);
     pthread_mutex_destroy(&p->lock);
     free(p);
 }
@@ -108,22 +107,41 @@ fp_pool_label(const fp_pool *p, const fp_task *t)
 
 /* ------------------------------------------------------- functions, demand */
 
-int
-fp_pool_add_function(fp_pool *p, const u8 *data, u64 size, const char *label)
+/* Where the pickle of a new entry goes. */
+static u8 *
+function_room_locked(fp_pool *p, fp_function_shm *fn, u64 size)
 {
-    if (size > FP_FUNCTION_MAX) {
-        return FP_FULL;
+    fn->fn_len = (u32)size;
+    fn->fn_offset = 0;
+    if (size <= FP_FUNCTION_MAX) {
+        return fn->fn_pickle;
     }
+    return fp_blocks_alloc(&p->blocks, size, &fn->fn_offset) == FP_OK ? fp_shm_at(&p->shm, fn->fn_offset) : NULL;
+}
+
+static bool
+table_has_room_locked(const fp_pool *p, u64 size, bool by_value)
+{
+    return p->nfunctions < FP_NFUNCTIONS &&
+           (!by_value || (p->nby_value < FP_NFUNCTIONS / 2 && size <= FP_BY_VALUE_MAX - p->by_value_bytes));
+}
+
+static int
+add_function(fp_pool *p, const u8 *data, u64 size, const char *label, bool by_value)
+{
     char *copy = strdup(label);
     if (copy == NULL) {
         return FP_NOMEM;
     }
     int id = FP_FULL;
+    u8 *room = NULL;
     pthread_mutex_lock(&p->lock);
-    if (p->nfunctions < FP_NFUNCTIONS) {
-        fp_function_shm *fn = &p->shm.functions[p->nfunctions];
-        memcpy(fn->fn_pickle, data, size);
-        fn->fn_len = (u32)size;
+    fp_function_shm *fn = &p->shm.functions[p->nfunctions];
+    if (table_has_room_locked(p, size, by_value) && (room = function_room_locked(p, fn, size)) != NULL) {
+        memcpy(room, data, size);
+        fn->fn_by_value = by_value;
+        p->nby_value += by_value;
+        p->by_value_bytes += by_value ? size : 0;
         p->labels[p->nfunctions] = copy;
         id = (int)++p->nfunctions;
         copy = NULL;
@@ -131,6 +149,18 @@ fp_pool_add_function(fp_pool *p, const u8 *data, u64 size, const char *label)
     pthread_mutex_unlock(&p->lock);
     free(copy);
     return id;
+}
+
+int
+fp_pool_add_function(fp_pool *p, const u8 *data, u64 size, const char *label)
+{
+    return size <= FP_FUNCTION_MAX ? add_function(p, data, size, label, false) : FP_FULL;
+}
+
+int
+fp_pool_add_function_by_value(fp_pool *p, const u8 *data, u64 size, const char *label)
+{
+    return add_function(p, data, size, label, true);
 }
 
 void
@@ -739,6 +769,7 @@ fp_pool_new_worker(fp_pool *p)
             p->in_use[w] = true;
             fp_store_relaxed(&k->wk_slot, 0);
             fp_store_relaxed(&k->wk_ring_head, 0);
+            fp_store_relaxed(&k->wk_note, 0);
             fp_store_release(&k->wk_phase, FP_WORKER_STARTED);
             found = (int)w;
             fp_store_relaxed(&p->shm.head->hd_live, ++p->started);
@@ -788,6 +819,41 @@ clear_worker_locked(fp_pool *p, u32 w)
     fp_wait_rouse_leader(p);
     fp_store_release(&k->wk_phase, FP_WORKER_NONE);
     p->in_use[w] = false;
+}
+
+u64
+fp_pool_waiting(fp_pool *p)
+{
+    if (p->fork_generation != fp_fork_generation()) {
+        return 0;
+    }
+    pthread_mutex_lock(&p->lock);
+    u64 head = fp_load_acquire(&p->shm.head->rg_head);
+    u64 waiting = p->nbacklog + (head < p->tail ? p->tail - head : 0);
+    pthread_mutex_unlock(&p->lock);
+    return waiting;
+}
+
+u32
+fp_pool_ready_workers(const fp_pool *p)
+{
+    u32 n = 0;
+    for (u32 w = 0; w < p->shm.nworkers; w++) {
+        n += fp_load_acquire(&p->shm.workers[w].wk_phase) == FP_WORKER_RUNNING;
+    }
+    return n;
+}
+
+u32
+fp_pool_last_words(const fp_pool *p, u32 w, fp_death *death)
+{
+    const fp_worker_shm *k = &p->shm.workers[w];
+    u32 phase = fp_load_acquire(&k->wk_phase), size = fp_load_relaxed(&k->wk_note);
+    if (phase == FP_WORKER_UNFIT && size <= FP_RING && (death->error = malloc(size ? size : 1)) != NULL) {
+        memcpy(death->error, p->shm.rings + (u64)w * FP_RING, size);
+        death->error_size = size;
+    }
+    return phase;
 }
 
 int
@@ -846,8 +912,7 @@ static void
 break_locked(fp_pool *p, fp_death death)
 {
     if (p->broken) {
-        free(death.label);
-        free(death.reason);
+        fp_death_clear(&death);
         return;
     }
     p->death = death;

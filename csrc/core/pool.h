@@ -20,20 +20,13 @@
 #include "task.h"
 #include "wait.h"
 
+#define FP_BY_VALUE_MAX (64u << 20)
+
 typedef struct {
     fp_task *task;       /* NULL: the slot is free, or its task was decided without it */
     u32 generation;
     bool out;            /* it is with the workers: not among free_slots */
 } fp_slot;
-
-/* Why the pool broke. Written once, before `broken`. */
-typedef struct {
-    int pid;
-    int exitcode;        /* as multiprocessing has it: negative for a signal */
-    bool exitcode_known;
-    char *label;         /* what it was running, or NULL */
-    char *reason;        /* instead of a death, or NULL */
-} fp_death;
 
 typedef struct fp_pool {
     fp_a32 refs;
@@ -57,12 +50,13 @@ typedef struct fp_pool {
     bool *in_use;                     /* [nworkers] the index has a worker */
     bool closed, draining;
     fp_a32 broken;                    /* read anywhere */
-    fp_death death;
+    fp_death death;                   /* why it broke; written once, before `broken` */
     fp_waiter *leader, *followers;
     fp_waiter courier;                /* the courier thread's; its queue: */
     fp_task *courier_first, *courier_last;
     char *labels[FP_NFUNCTIONS];      /* names of the functions in the table */
-    u32 nfunctions;
+    u32 nfunctions, nby_value;
+    u64 by_value_bytes;
 } fp_pool;
 
 /* 0, FP_NOMEM or FP_SYSTEM. One reference. */
@@ -72,6 +66,8 @@ void fp_pool_decref(fp_pool *p);
 
 /* Put a pickled function into the table; its id or FP_FULL / FP_NOMEM. */
 int fp_pool_add_function(fp_pool *p, const u8 *data, u64 size, const char *label);
+/* The same for one that goes by value, of any size; such have half of the table and FP_BY_VALUE_MAX bytes. */
+int fp_pool_add_function_by_value(fp_pool *p, const u8 *data, u64 size, const char *label);
 
 /* Hand a task over (the pool takes a reference of its own). `data`: its payload.
  * 0, FP_CLOSED, FP_BROKEN or FP_NOMEM. */
@@ -105,6 +101,12 @@ bool fp_pool_manage(fp_pool *p);
 
 /* A worker index for a process about to start, or FP_FULL. */
 int fp_pool_new_worker(fp_pool *p);
+/* Tasks that no worker has taken yet; 0 in a forked child. */
+u64 fp_pool_waiting(fp_pool *p);
+/* Workers that take tasks. */
+u32 fp_pool_ready_workers(const fp_pool *p);
+/* Worker w is dead for certain, and not yet reaped: its last phase; if FP_WORKER_UNFIT, its note is in `*death`. */
+u32 fp_pool_last_words(const fp_pool *p, u32 w, fp_death *death);
 /* Worker w is dead for certain. FP_OK: it went because it was told to. FP_BROKEN: it did not; then
  * `*task` is the task that it took along (a reference), or NULL. */
 int fp_pool_reap(fp_pool *p, u32 w, fp_task **task);

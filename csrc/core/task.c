@@ -36,8 +36,20 @@ fp_task_decref(fp_task *t)
 }
 
 void
+fp_death_clear(fp_death *death)
+{
+    free(death->label);
+    free(death->error);
+    free(death->reason);
+}
+
+void
 fp_task_free(fp_task *t)
 {
+    if (t->death != NULL) {
+        fp_death_clear(t->death);
+        free(t->death);
+    }
     free(t->call);
     free(t->reply);
     free(t->label);

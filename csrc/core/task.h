@@ -19,12 +19,26 @@ enum {
     FP_OUTCOME_NONE,
     FP_OUTCOME_REPLY,       /* `reply_kind`, `reply` or `reply_offset`, `reply_size` */
     FP_OUTCOME_CANCELLED,
-    FP_OUTCOME_BROKEN,      /* the pool broke: fp_pool.death tells why */
+    FP_OUTCOME_BROKEN,      /* its worker died: `death` tells how; or the pool broke: fp_pool.death */
     FP_OUTCOME_CORRUPT,     /* its worker wrote nonsense into shared memory */
     FP_OUTCOME_NOMEM,
 };
 
 struct fp_node;
+
+/* Why a task has no outcome of its own: a worker's death, an exception, or a sentence. */
+typedef struct {
+    int pid;
+    int exitcode;           /* as multiprocessing has it: negative for a signal */
+    bool exitcode_known;
+    bool ready;             /* it had begun to take tasks */
+    char *label;            /* what it was running, or NULL */
+    u8 *error;              /* instead of a death: a pickled exception, or NULL */
+    u64 error_size;
+    char *reason;           /* instead of a death: a sentence, or NULL */
+} fp_death;
+
+void fp_death_clear(fp_death *death);
 
 typedef struct fp_task {
     fp_a32 refs;
@@ -41,6 +55,7 @@ typedef struct fp_task {
     void *owner;            /* the Future, once COURIER is set (a strong reference) */
     u8 *reply;              /* private copy, or NULL */
     u64 reply_size, reply_offset;
+    fp_death *death;        /* its own worker's (malloc), or NULL; set before fp_pool_fail */
     u32 outcome, reply_kind;
     u8 small[];
 } fp_task;

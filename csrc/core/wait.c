@@ -148,14 +148,30 @@ sleep_on_list(fp_pool *p, fp_waiter *w, u32 want, u64 deadline)
     return rc == FP_AGAIN ? FP_OK : rc;
 }
 
+/* May it sleep now? FP_AGAIN if the caller wants to be asked first. */
+static int
+before_sleep(fp_waiter *w)
+{
+    if (w->wary == FP_WARY) {
+        return FP_AGAIN;
+    }
+    if (w->wary == FP_CHECKED) {
+        w->wary = FP_WARY;
+    }
+    return FP_OK;
+}
+
 /* The leader's turn, without the lock; the role protects p->spin. */
 static int
 lead(fp_pool *p, fp_waiter *w, u32 want, u64 nap, u64 deadline)
 {
     const fp_leading arg = {p, w, want};
-    if (fp_busy_workers(&p->shm) < p->spin.cpus && p->spin.cpus > 1 &&
-        fp_spin_until(&p->spin, something_came, &arg)) {
+    bool spins = p->spin.cpus > 1 && w->wary != FP_CHECKED && fp_busy_workers(&p->shm) < p->spin.cpus;
+    if (spins && fp_spin_until(&p->spin, something_came, &arg)) {
         return FP_OK;
+    }
+    if (before_sleep(w) != FP_OK) {
+        return FP_AGAIN;
     }
     return nap != 0 && nap < deadline ? fp_nap_until(nap) : sleep_on_list(p, w, want, deadline);
 }
@@ -163,6 +179,9 @@ lead(fp_pool *p, fp_waiter *w, u32 want, u64 nap, u64 deadline)
 static int
 follow(fp_waiter *w, u64 deadline)
 {
+    if (before_sleep(w) != FP_OK) {
+        return FP_AGAIN;
+    }
     int rc = fp_futex_wait(&w->word, 0, deadline, false);
     return rc == FP_AGAIN ? FP_OK : rc;
 }
@@ -224,6 +243,9 @@ fp_wait(fp_pool *p, fp_waiter *w, u32 want, u64 deadline)
         if (fp_load_relaxed(&w->nready) >= want) {
             rc = FP_OK;
             break;
+        }
+        if (rc == FP_OK && deadline != FP_NEVER && fp_now() >= deadline) {
+            rc = FP_TIMEDOUT;
         }
         if (rc != FP_OK) {
             break;

@@ -23,11 +23,19 @@ typedef struct fp_node {
     bool fired;
 } fp_node;
 
+/* Must the waiter come back (FP_AGAIN) before it sleeps? */
+enum {
+    FP_CAREFREE,    /* no */
+    FP_WARY,        /* yes */
+    FP_CHECKED,     /* it has: one sleep, at once, then FP_WARY again */
+};
+
 typedef struct fp_waiter {
     fp_a32 word;                   /* a follower's futex: 0 asleep, 1 awake */
     fp_a32 nready;
     fp_node *ready_first, *ready_last;
     struct fp_waiter *next;        /* among the followers */
+    u8 wary;                       /* its own thread's */
 } fp_waiter;
 
 static inline void
@@ -42,7 +50,7 @@ void fp_wait_add(struct fp_pool *p, fp_waiter *w, fp_node *node, fp_task *t);
 void fp_wait_remove(struct fp_pool *p, fp_node *node);
 /* Take one ready node, or NULL. */
 fp_node *fp_wait_take(struct fp_pool *p, fp_waiter *w);
-/* Wait until `want` nodes are ready: 0, FP_TIMEDOUT or FP_INTR. */
+/* Wait until `want` nodes are ready: 0, FP_TIMEDOUT, FP_INTR, or FP_AGAIN (see `wary`). */
 int fp_wait(struct fp_pool *p, fp_waiter *w, u32 want, u64 deadline);
 /* One task, the commonest case: 0, FP_TIMEDOUT or FP_INTR. */
 int fp_wait_task(struct fp_pool *p, fp_task *t, u64 deadline);

@@ -4,6 +4,7 @@
 #include "spans.h"
 #include "wake.h"
 
+#include <string.h>
 #include <unistd.h>
 
 int
@@ -36,6 +37,14 @@ fp_worker_phase(fp_worker *k, u32 phase)
     fp_store_release(&k->shm.workers[k->w].wk_phase, phase);
 }
 
+void
+fp_worker_resign(fp_worker *k, const u8 *data, u32 size)
+{
+    memcpy(k->shm.rings + (u64)k->w * FP_RING, data, size);
+    fp_store_relaxed(&k->shm.workers[k->w].wk_note, size);
+    fp_worker_phase(k, FP_WORKER_UNFIT);
+}
+
 static bool
 stopped(const fp_worker *k)
 {
@@ -64,6 +73,7 @@ fp_worker_next(fp_worker *k, fp_call *call)
     if (rc != FP_OK) {
         return stopped(k) ? FP_CLOSED : FP_EMPTY;
     }
+    k->watched = false;
     fp_watch_drop(&k->shm, k->w);   /* who runs a task does not watch */
     fp_wake_helper(&k->shm);
     read_call(k, call);
@@ -78,20 +88,23 @@ worth_a_look(const void *worker)
 }
 
 /* One idle worker may watch, while a CPU is free for it. */
-static bool
+static void
 watch(fp_worker *k)
 {
-    if (k->spin.cpus < 2 || fp_busy_workers(&k->shm) >= k->spin.cpus || !fp_watch_take(&k->shm, k->w)) {
-        return false;
+    if (k->spin.cpus > 1 && fp_busy_workers(&k->shm) < k->spin.cpus && fp_watch_take(&k->shm, k->w)) {
+        fp_spin_until(&k->spin, worth_a_look, k);
     }
-    return fp_spin_until(&k->spin, worth_a_look, k);
 }
 
 int
 fp_worker_wait(fp_worker *k)
 {
     int rc = FP_OK;
-    if (!watch(k)) {
+    k->watched = !k->watched;
+    if (k->watched) {
+        watch(k);
+    }
+    else {
         fp_sleep_announce(&k->shm, k->w);
         if (worth_a_look(k)) {
             fp_sleep_cancel(&k->shm, k->w);
@@ -180,5 +193,15 @@ fp_worker_function(const fp_worker *k, u32 id, const u8 **data, u64 *size)
     const fp_function_shm *fn = &k->shm.functions[id - 1];
     *data = fn->fn_pickle;
     *size = fn->fn_len;
-    return fn->fn_len <= FP_FUNCTION_MAX ? FP_OK : FP_CORRUPT;
+    if (fn->fn_offset == 0) {
+        return fn->fn_len <= FP_FUNCTION_MAX ? FP_OK : FP_CORRUPT;
+    }
+    *data = fp_shm_at(&k->shm, fn->fn_offset);
+    return fn->fn_offset < k->shm.size && fn->fn_len <= k->shm.size - fn->fn_offset ? FP_OK : FP_CORRUPT;
+}
+
+bool
+fp_worker_function_is_by_value(const fp_worker *k, u32 id)
+{
+    return k->shm.functions[id - 1].fn_by_value;
 }

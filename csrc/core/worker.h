@@ -18,6 +18,7 @@ typedef struct {
     int bell;           /* eventfd of the parent's manager */
     u32 ring_tail;      /* bytes ever put into my reply ring, mod 2^32 */
     fp_spin spin;
+    bool watched;       /* in vain: the next wait sleeps */
 } fp_worker;
 
 typedef struct {
@@ -39,7 +40,8 @@ void fp_worker_detach(fp_worker *k);
 
 /* The next task without waiting. 0, FP_EMPTY, or FP_CLOSED: nothing to do, and never again. */
 int fp_worker_next(fp_worker *k, fp_call *call);
-/* Wait until there may be something: 0 or FP_INTR. */
+/* Wait until there may be something: 0 or FP_INTR. First it spins and comes back, so that the caller looks for signals
+ * once more before the sleep that it begins when called again. */
 int fp_worker_wait(fp_worker *k);
 /* Room for a reply of `size` bytes; NULL if shared memory has run out. */
 u8 *fp_worker_reply(fp_worker *k, const fp_call *call, u64 size, fp_reply *reply);
@@ -47,6 +49,10 @@ u8 *fp_worker_reply(fp_worker *k, const fp_call *call, u64 size, fp_reply *reply
 int fp_worker_complete(fp_worker *k, const fp_call *call, const fp_reply *reply);
 /* Where function `id` lies: 0 with `*data`, or FP_CORRUPT. */
 int fp_worker_function(const fp_worker *k, u32 id, const u8 **data, u64 *size);
+/* The same function: has it come by value? */
+bool fp_worker_function_is_by_value(const fp_worker *k, u32 id);
+/* Before it ever takes a task: say why it will not, in up to FP_RING bytes, a pickled exception. */
+void fp_worker_resign(fp_worker *k, const u8 *data, u32 size);
 /* Tell the parent what this worker is up to (FP_WORKER_*). */
 void fp_worker_phase(fp_worker *k, u32 phase);
 

@@ -75,17 +75,24 @@ fp_fetch_exception(void)
 #endif
 }
 
-static PyObject *
-broken_exception(const fp_pool *p)
+PyObject *
+fp_death_exception(const fp_death *d)
 {
-    const fp_death *d = &p->death;
+    if (d->error != NULL) {
+        PyObject *exc = fp_call_helper("pickle", "loads", "(y#)", d->error, (Py_ssize_t)d->error_size);
+        if (exc == NULL || PyExceptionInstance_Check(exc)) {
+            return exc;
+        }
+        Py_DECREF(exc);
+    }
     if (d->reason != NULL) {
         return fp_call_helper("fastpool.errors", "pool_broken", "(z)", d->reason);
     }
     if (d->exitcode_known) {
-        return fp_call_helper("fastpool.errors", "worker_died", "(iiz)", d->pid, d->exitcode, d->label);
+        return fp_call_helper("fastpool.errors", "worker_died", "(iizi)", d->pid, d->exitcode, d->label,
+                              (int)d->ready);
     }
-    return fp_call_helper("fastpool.errors", "worker_died", "(iOz)", d->pid, Py_None, d->label);
+    return fp_call_helper("fastpool.errors", "worker_died", "(iOzi)", d->pid, Py_None, d->label, (int)d->ready);
 }
 
 PyObject *
@@ -94,7 +101,7 @@ fp_outcome_exception(const fp_pool *p, const fp_task *t)
     PyObject *exc;
     switch (t->outcome) {
     case FP_OUTCOME_BROKEN:
-        exc = broken_exception(p);
+        exc = fp_death_exception(t->death != NULL ? t->death : &p->death);
         break;
     case FP_OUTCOME_NOMEM:
         exc = fp_call_helper("fastpool.errors", "out_of_memory", "(zK)", fp_pool_label(p, t),

@@ -11,6 +11,8 @@ PyObject *fp_raise_code(int code);
 bool fp_refuse_after_fork(const fp_pool *p);
 /* A new exception object for a task whose outcome is neither a reply nor a cancellation. */
 PyObject *fp_outcome_exception(const fp_pool *p, const fp_task *t);
+/* A new exception object for a death; NULL with an exception. */
+PyObject *fp_death_exception(const fp_death *d);
 /* Fetch the current exception as one object, normalised, with its traceback. */
 PyObject *fp_fetch_exception(void);
 

@@ -51,7 +51,7 @@ executor_submit(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssi
     }
     for (;;) {
         fp_pool_object *pool = (fp_pool_object *)Py_NewRef(e->pool);
-        PyObject *f = fp_pool_object_submit(st, pool, args[0], args + 1, nargs - 1, kwnames);
+        PyObject *f = fp_pool_object_submit(st, pool, args[0], args + 1, nargs - 1, kwnames, 0);
         Py_DECREF(pool);
         if (f != NULL || PyErr_Occurred()) {
             return f;

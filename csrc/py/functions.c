@@ -108,33 +108,72 @@ add_to_table(fp_state *st, fp_pool *pool, PyObject *function)
     return id > 0 ? id : 0;   /* a full table: these calls are pickled whole */
 }
 
+/* The number under `key`; if there is none, what `add` makes of it. Takes the key over; NULL: -1. */
 static int
-id_by_name(fp_state *st, fp_pool *pool, fp_functions *f, PyObject *function, PyObject *module, PyObject *name)
+id_by_key(fp_functions *f, PyObject *key, int (*add)(void *), void *arg)
 {
-    if (f->ids == NULL && (f->ids = PyDict_New()) == NULL) {
-        return -1;
-    }
-    PyObject *key = PyTuple_Pack(2, module, name), *number = NULL;
-    if (key == NULL) {
-        return -1;
-    }
     int id = -1;
-    PyObject *found = PyDict_GetItemWithError(f->ids, key);
-    if (found != NULL) {
+    PyObject *found = NULL, *number = NULL;
+    if (key == NULL || (f->ids == NULL && (f->ids = PyDict_New()) == NULL)) {
+        Py_XDECREF(key);
+        return -1;
+    }
+    if ((found = PyDict_GetItemWithError(f->ids, key)) != NULL) {
         id = (int)PyLong_AsLong(found);
     }
-    else if (!PyErr_Occurred()) {
-        id = add_to_table(st, pool, function);
-        if (id > 0) {
-            number = PyLong_FromLong(id);
-            if (number == NULL || PyDict_SetItem(f->ids, key, number) < 0) {
-                id = -1;
-            }
+    else if (!PyErr_Occurred() && (id = add(arg)) > 0) {
+        number = PyLong_FromLong(id);
+        if (number == NULL || PyDict_SetItem(f->ids, key, number) < 0) {
+            id = -1;
         }
     }
     Py_XDECREF(number);
     Py_DECREF(key);
     return id;
+}
+
+typedef struct {
+    fp_state *st;
+    fp_pool *pool;
+    PyObject *function, *data;
+} fp_addition;
+
+static int
+add_by_name(void *arg)
+{
+    fp_addition *a = arg;
+    return add_to_table(a->st, a->pool, a->function);
+}
+
+static int
+add_by_value(void *arg)
+{
+    fp_addition *a = arg;
+    char *label = fp_function_label(a->st, a->function);
+    int id = fp_pool_add_function_by_value(a->pool, (const u8 *)PyBytes_AS_STRING(a->data),
+                                           (u64)PyBytes_GET_SIZE(a->data), label ? label : "?");
+    free(label);
+    return id > 0 ? id : 0;
+}
+
+int
+fp_function_id_by_value(fp_state *st, fp_pool *pool, fp_functions *f, PyObject *function, PyObject *data)
+{
+    fp_addition addition = {st, pool, function, data};
+    return id_by_key(f, Py_NewRef(data), add_by_value, &addition);
+}
+
+bool
+fp_function_is_interactive(fp_state *st, PyObject *function)
+{
+    if (PySys_GetObject("ps1") == NULL || !PyFunction_Check(function)) {
+        return false;
+    }
+    PyObject *module = PyObject_GetAttr(function, st->s_module);
+    bool is = module != NULL && PyUnicode_Check(module) && PyUnicode_CompareWithASCIIString(module, "__main__") == 0;
+    PyErr_Clear();
+    Py_XDECREF(module);
+    return is;
 }
 
 int
@@ -150,7 +189,8 @@ fp_function_id(fp_state *st, fp_pool *pool, fp_functions *f, PyObject *function)
     }
     int id = 0;
     if (look_up(st, module, name) == function) {
-        id = id_by_name(st, pool, f, function, module, name);
+        fp_addition addition = {st, pool, function, NULL};
+        id = id_by_key(f, PyTuple_Pack(2, module, name), add_by_name, &addition);
         if (id > 0) {
             remember(f, function, module, name, id);
         }
@@ -191,8 +231,14 @@ fp_function_label(fp_state *st, PyObject *function)
 }
 
 PyObject *
-fp_function_find(fp_state *st, fp_found_function *found, const u8 *data, size_t size)
+fp_function_find(fp_state *st, fp_found_function *found, const u8 *data, size_t size, bool by_value)
 {
+    if (by_value) {
+        if (found->function == NULL) {
+            found->function = fp_unpickle(st, data, size);
+        }
+        return Py_XNewRef(found->function);
+    }
     if (found->function != NULL && look_up(st, found->module, found->name) == found->function) {
         return Py_NewRef(found->function);
     }

@@ -68,34 +68,36 @@ refresh(fp_future *f)
 }
 
 static const u8 *
-reply_data(const fp_future *f)
+reply_data(const fp_pool *pool, const fp_task *t)
 {
-    const fp_task *t = f->task;
-    return t->reply_offset ? fp_shm_at(&f->pool->pool->shm, t->reply_offset) : t->reply;
+    return t->reply_offset ? fp_shm_at(&pool->shm, t->reply_offset) : t->reply;
 }
 
-/* Unpickle the reply into *result or *exception. -1: interrupted (an exception is set, nothing is lost). */
+/* Unpickle the reply into *result or *exception. -1: an exception is set, and nothing is lost: interrupted, or a
+ * forked child asks for a result that lies in shared memory, which it does not have. */
 static int
-read_reply(fp_state *st, fp_future *f, PyObject **result, PyObject **exception)
+read_reply(fp_state *st, const fp_pool *pool, const fp_task *t, PyObject **result, PyObject **exception)
 {
-    if (f->task->reply_kind == FP_REPLY_NONE) {
+    if (t->reply_kind == FP_REPLY_NONE) {
         *result = Py_NewRef(Py_None);
         return 0;
     }
-    PyObject *object = fp_unpickle(st, reply_data(f), f->task->reply_size);
+    if (t->reply_offset && fp_refuse_after_fork(pool)) {
+        return -1;
+    }
+    PyObject *object = fp_unpickle(st, reply_data(pool, t), t->reply_size);
     if (object == NULL) {
         if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
             return -1;
         }
         PyObject *cause = fp_fetch_exception();
-        *exception = fp_call_helper("fastpool.errors", "result_unreadable", "(Oz)", cause,
-                                    fp_pool_label(f->pool->pool, f->task));
+        *exception = fp_call_helper("fastpool.errors", "result_unreadable", "(Oz)", cause, fp_pool_label(pool, t));
         Py_DECREF(cause);
         if (*exception == NULL) {
             *exception = fp_fetch_exception();
         }
     }
-    else if (f->task->reply_kind == FP_REPLY_VALUE) {
+    else if (t->reply_kind == FP_REPLY_VALUE) {
         *result = object;
     }
     else if (PyExceptionInstance_Check(object)) {
@@ -103,8 +105,7 @@ read_reply(fp_state *st, fp_future *f, PyObject **result, PyObject **exception)
     }
     else {
         Py_DECREF(object);
-        *exception = fp_call_helper("fastpool.errors", "result_unreadable", "(Oz)", Py_None,
-                                    fp_pool_label(f->pool->pool, f->task));
+        *exception = fp_call_helper("fastpool.errors", "result_unreadable", "(Oz)", Py_None, fp_pool_label(pool, t));
     }
     return 0;
 }
@@ -128,6 +129,37 @@ wait_for_unpickler(fp_future *f)
     return 0;
 }
 
+/* Unpickling runs user code, which may set the future's result itself: then that counts. -1 with an exception. */
+static int
+take_outcome(fp_state *st, fp_future *f)
+{
+    PyObject *result = NULL, *exception = NULL;
+    fp_pool_object *pool = (fp_pool_object *)Py_NewRef(f->pool);
+    fp_task *task = f->task;
+    int rc = 0;
+    fp_task_incref(task);
+    if (task->outcome == FP_OUTCOME_REPLY) {
+        rc = read_reply(st, pool->pool, task, &result, &exception);
+    }
+    else {
+        exception = fp_outcome_exception(pool->pool, task);
+    }
+    if (rc == 0 && f->task == task) {
+        f->result = result;
+        f->exception = exception;
+        drop_task(f);
+    }
+    else {
+        Py_XDECREF(result);
+        Py_XDECREF(exception);
+    }
+    if (pool->pool->fork_generation == fp_fork_generation()) {
+        fp_pool_drop_task(pool->pool, task);
+    }
+    Py_DECREF(pool);
+    return rc;
+}
+
 /* The future is done: make result or exception an object. -1 with an exception. */
 static int
 materialize(fp_state *st, fp_future *f)
@@ -139,21 +171,9 @@ materialize(fp_state *st, fp_future *f)
             }
             continue;
         }
-        PyObject *result = NULL, *exception = NULL;
-        int rc = 0;
         fp_store_relaxed(&f->unpickling, 1);
         f->unpickler = PyThread_get_thread_ident();
-        if (f->task->outcome == FP_OUTCOME_REPLY) {
-            rc = read_reply(st, f, &result, &exception);
-        }
-        else {
-            exception = fp_outcome_exception(f->pool->pool, f->task);
-        }
-        if (rc == 0) {
-            f->result = result;
-            f->exception = exception;
-            drop_task(f);
-        }
+        int rc = take_outcome(st, f);
         fp_store_release(&f->unpickling, 0);
         fp_futex_wake(&f->unpickling, INT32_MAX, false);
         if (rc < 0) {
@@ -191,16 +211,32 @@ fp_future_fail(fp_future *f, PyObject *exception)
     f->foreign = true;
 }
 
+/* Made by hand: foreign from the start, even if a subclass forgets our __init__. */
+static PyObject *
+future_new(PyTypeObject *type, PyObject *Py_UNUSED(args), PyObject *Py_UNUSED(kwargs))
+{
+    PyObject *self = type->tp_alloc(type, 0);
+    if (self != NULL) {
+        ((fp_future *)self)->foreign = true;
+    }
+    return self;
+}
+
 static int
 future_init(PyObject *self, PyObject *args, PyObject *kwargs)
 {
-    if (PyTuple_GET_SIZE(args) || (kwargs && PyDict_GET_SIZE(kwargs))) {
-        PyErr_Format(PyExc_TypeError, "%s.__init__() takes 1 positional argument but %zd were given",
-                     _PyType_Name(Py_TYPE(self)),
-                     1 + PyTuple_GET_SIZE(args) + (kwargs ? PyDict_GET_SIZE(kwargs) : 0));
+    PyObject *keyword, *value;
+    Py_ssize_t position = 0;
+    if (kwargs && PyDict_Next(kwargs, &position, &keyword, &value)) {
+        PyErr_Format(PyExc_TypeError, "Future.__init__() got an unexpected keyword argument '%U'", keyword);
         return -1;
     }
-    ((fp_future *)self)->foreign = true;
+    if (PyTuple_GET_SIZE(args)) {
+        PyErr_Format(PyExc_TypeError, "%s.__init__() takes 1 positional argument but %zd were given",
+                     _PyType_Name(Py_TYPE(self)),
+                     1 + PyTuple_GET_SIZE(args));
+        return -1;
+    }
     return 0;
 }
 
@@ -358,6 +394,7 @@ publish(fp_state *st, fp_future *f)
         }
     }
     else {
+        f->state = FP_F_RUNNING;   /* until it is finished: too late to cancel */
         if (materialize(st, f) < 0) {
             return -1;
         }
@@ -477,32 +514,68 @@ deadline_from(PyObject *timeout, u64 *deadline)
     return 0;
 }
 
-/* Native: wait for the task. 0: it is done (or no longer native); 1: timed out; -1: exception. */
-static int
-wait_native(fp_future *f, u64 deadline)
+/* A handler that is due must run before this thread sleeps: a signal interrupts a sleep, but not the moments before
+ * it. So the core comes back once more before each; only the main thread runs handlers. */
+int
+fp_wait_with_signals(fp_pool *p, fp_waiter *w, u32 want, u64 deadline)
 {
-    while (!f->foreign && !fp_future_is_final(f)) {
-        fp_pool_object *pool = (fp_pool_object *)Py_NewRef(f->pool);
-        if (fp_refuse_after_fork(pool->pool)) {
-            Py_DECREF(pool);
-            return -1;
-        }
-        fp_task *task = f->task;
-        fp_task_incref(task);
+    w->wary = fp_is_main_thread() ? FP_WARY : FP_CAREFREE;
+    for (;;) {
         int rc;
         Py_BEGIN_ALLOW_THREADS
-        rc = fp_wait_task(pool->pool, task, deadline);
+        rc = fp_wait(p, w, want, deadline);
         Py_END_ALLOW_THREADS
-        fp_pool_drop_task(pool->pool, task);
-        Py_DECREF(pool);
         if (PyErr_CheckSignals() < 0) {
             return -1;
         }
-        if (rc == FP_TIMEDOUT) {
-            return 1;
+        if (rc == FP_OK || rc == FP_TIMEDOUT) {
+            return rc == FP_TIMEDOUT;
+        }
+        if (rc == FP_AGAIN) {
+            w->wary = FP_CHECKED;
         }
     }
-    return 0;
+}
+
+/* Wait for the task. 0: it is done; 1: timed out; -1: exception. */
+static int
+wait_task(fp_future *f, u64 deadline)
+{
+    fp_pool_object *pool = (fp_pool_object *)Py_NewRef(f->pool);
+    if (fp_refuse_after_fork(pool->pool)) {
+        Py_DECREF(pool);
+        return -1;
+    }
+    fp_task *task = f->task;
+    fp_waiter waiter;
+    fp_node node;
+    fp_waiter_init(&waiter);
+    fp_task_incref(task);
+    fp_wait_add(pool->pool, &waiter, &node, task);
+    int rc = fp_wait_with_signals(pool->pool, &waiter, 1, deadline);
+    fp_wait_remove(pool->pool, &node);
+    fp_pool_drop_task(pool->pool, task);
+    Py_DECREF(pool);
+    return rc;
+}
+
+/* Native: the same, or it is no longer native. */
+static int
+wait_native(fp_future *f, u64 deadline)
+{
+    int rc = 0;
+    while (rc == 0 && !f->foreign && !fp_future_is_final(f)) {
+        rc = wait_task(f, deadline);
+    }
+    return rc;
+}
+
+/* Only the courier publishes, and this is the courier: a callback waits. So publish this one first. */
+static int
+wait_as_courier(fp_state *st, fp_future *f, u64 deadline)
+{
+    int rc = wait_task(f, deadline);
+    return rc != 0 ? rc : f->task == NULL || is_final_state(f->state) ? 0 : publish(st, f);
 }
 
 /* Wait until the future is done: 0; 1: the answer is `*answer` (standard's way); -1. */
@@ -516,7 +589,13 @@ wait_done(fp_state *st, fp_future *f, PyObject *timeout, const char *method, PyO
     if (deadline_from(timeout, &deadline) < 0) {
         return -1;
     }
-    int rc = f->foreign ? 0 : wait_native(f, deadline);
+    int rc = 0;
+    if (!f->foreign) {
+        rc = wait_native(f, deadline);
+    }
+    else if (f->task != NULL && f->pool->courier == PyThread_get_thread_ident()) {
+        rc = wait_as_courier(st, f, deadline);
+    }
     if (rc > 0 && !fp_future_is_final(f)) {
         PyErr_SetNone(st->TimeoutError);
         return -1;
@@ -574,6 +653,22 @@ one_argument(const char *method, const char *parameter, PyObject *fallback, PyOb
     return fallback;
 }
 
+/* As the statement: set_exception() takes anything. */
+static PyObject *
+raise_it(PyObject *exception)
+{
+    if (PyExceptionInstance_Check(exception)) {
+        PyErr_SetObject((PyObject *)Py_TYPE(exception), exception);
+    }
+    else if (PyExceptionClass_Check(exception)) {
+        PyErr_SetNone(exception);
+    }
+    else {
+        PyErr_SetString(PyExc_TypeError, "exceptions must derive from BaseException");
+    }
+    return NULL;
+}
+
 /* The future is done: return the result or raise. */
 static PyObject *
 get_result(fp_state *st, fp_future *f)
@@ -584,11 +679,7 @@ get_result(fp_state *st, fp_future *f)
     if (f->task != NULL && materialize(st, f) < 0) {
         return NULL;
     }
-    if (f->exception != NULL) {
-        PyErr_SetObject((PyObject *)Py_TYPE(f->exception), f->exception);
-        return NULL;
-    }
-    return Py_NewRef(f->result ? f->result : Py_None);
+    return f->exception ? raise_it(f->exception) : Py_NewRef(f->result ? f->result : Py_None);
 }
 
 static PyObject *
@@ -925,6 +1016,7 @@ static PyMemberDef future_members[] = {
 };
 
 static PyType_Slot future_slots[] = {
+    {Py_tp_new, future_new},
     {Py_tp_init, future_init},
     {Py_tp_dealloc, future_dealloc},
     {Py_tp_traverse, future_traverse},

@@ -41,6 +41,8 @@ fp_future *fp_future_new(PyTypeObject *type, fp_pool_object *pool, fp_task *task
 void fp_future_fail(fp_future *f, PyObject *exception);
 /* The courier's visit: what was settled becomes visible to foreign waiters; callbacks run. */
 int fp_future_deliver(fp_state *st, fp_future *f);
+/* Wait, without the GIL, until `want` nodes of the waiter are ready. 0; 1: timed out; -1: a signal's handler raised. */
+int fp_wait_with_signals(fp_pool *p, fp_waiter *w, u32 want, u64 deadline);
 /* Is it done, as far as its waiters may see? */
 bool fp_future_is_final(fp_future *f);
 

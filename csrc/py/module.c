@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-extern PyType_Spec fp_executor_spec, fp_waitset_spec;
+extern PyType_Spec fp_executor_spec, fp_waitset_spec, fp_completion_queue_spec;
 PyObject *fp_watch_futures(PyObject *module, PyObject *futures);
 
 /* A sentence that says why this machine cannot run fastpool, or None. */
@@ -29,7 +29,10 @@ static PyMethodDef module_methods[] = {
     {"watch_futures", fp_watch_futures, METH_O, PyDoc_STR(
      "watch_futures($module, futures, /)\n--\n\n(those that are done, WaitSet of the others), or None if some cannot be waited for natively.")},
     {"work", fp_worker_run, METH_VARARGS, PyDoc_STR(
-     "work($module, memfd, bell, index, max_tasks, /)\n--\n\nA worker's life. Takes the descriptors over.")},
+     "work($module, memfd, bell, index, max_tasks, of_pool, /)\n--\n\nA worker's life. Takes the descriptors over.\n"
+     "of_pool: as a worker of multiprocessing.Pool lives it; an exception beyond Exception ends it.")},
+    {"resign", fp_worker_resignation, METH_VARARGS, PyDoc_STR(
+     "resign($module, memfd, bell, index, error, /)\n--\n\nInstead of work(): say why not, with a pickled exception. Takes the descriptors over.")},
     {"watch_owner", fp_worker_watch_owner, METH_VARARGS, PyDoc_STR(
      "watch_owner($module, pid, lifeline, /)\n--\n\nEnd this process when that one does. Takes the descriptor over.")},
     {NULL},
@@ -121,14 +124,15 @@ module_exec(PyObject *module)
         add_type(module, &fp_future_spec, &st->Future) < 0 ||
         add_type(module, &fp_pool_object_spec, &st->Pool) < 0 ||
         add_type(module, &fp_executor_spec, &st->Executor) < 0 ||
-        add_type(module, &fp_waitset_spec, &st->WaitSet) < 0) {
+        add_type(module, &fp_waitset_spec, &st->WaitSet) < 0 ||
+        add_type(module, &fp_completion_queue_spec, &st->CompletionQueue) < 0) {
         return -1;
     }
     return 0;
 }
 
 #define EACH_OBJECT(X)                                                                              \
-    X(Writer) X(Reducers) X(Future) X(Pool) X(Executor) X(WaitSet) X(loads) X(ForkingPickler) X(BaseFuture)     \
+    X(Writer) X(Reducers) X(Future) X(Pool) X(Executor) X(WaitSet) X(CompletionQueue) X(loads) X(ForkingPickler) X(BaseFuture)     \
     X(CancelledError) X(TimeoutError) X(Condition) X(modules) X(s_dump) X(s_clear_memo) X(s_dispatch_table) X(forking_reducers) X(copyreg_reducers)          \
     X(s_prepare) X(s_module) X(s_qualname)                                                          \
     X(state_names[0]) X(state_names[1]) X(state_names[2]) X(state_names[3]) X(state_names[4])

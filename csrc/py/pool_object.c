@@ -19,10 +19,12 @@ as_pool(PyObject *self)
 static PyObject *
 pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"workers", "future_type", "start_courier", NULL};
+    static char *names[] = {"workers", "future_type", "start_courier", "replaces", NULL};
     unsigned int workers;
+    int replaces = false;
     PyObject *future_type, *start_courier;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IOO:Pool", names, &workers, &future_type, &start_courier)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IOO|p:Pool", names, &workers, &future_type, &start_courier,
+                                     &replaces)) {
         return NULL;
     }
     fp_state *st = fp_state_by_type(type);
@@ -35,6 +37,7 @@ pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     self->monitor.epoll = -1;
+    self->replaces = replaces;
     self->future_type = Py_NewRef(future_type);
     self->start_courier = Py_NewRef(start_courier);
     if (workers > FP_MAX_WORKERS) {
@@ -170,26 +173,46 @@ pickle_call(fp_pool_object *p, fp_state *st, PyObject *fn, PyObject *const *args
     return *pickler ? 0 : -1;
 }
 
-/* A call that cannot be pickled is a future that has failed, as in the standard library. */
+static PyObject *
+failed_future(fp_pool_object *p, PyObject *exception)
+{
+    fp_future *f = fp_future_new((PyTypeObject *)p->future_type, NULL, NULL);
+    if (f != NULL) {
+        fp_future_fail(f, exception);
+    }
+    return (PyObject *)f;
+}
+
+/* A call that cannot be pickled is a future that has failed, as in the standard library: its executor adds the
+ * traceback as a cause, its Pool does not. */
 static PyObject *
 failed_submit(fp_pool_object *p)
 {
     if (!PyErr_ExceptionMatches(PyExc_Exception)) {
         return NULL;
     }
-    PyObject *exc = fp_fetch_exception();
-    PyObject *r = fp_call_helper("fastpool.errors", "add_remote_traceback", "(O)", exc);
-    fp_future *f = NULL;
-    if (r != NULL) {
-        f = fp_future_new((PyTypeObject *)p->future_type, NULL, NULL);
-    }
-    if (f != NULL) {
-        fp_future_fail(f, exc);
+    PyObject *exc = fp_fetch_exception(), *f = NULL;
+    PyObject *r = p->replaces ? Py_NewRef(Py_None)
+                              : fp_call_helper("fastpool.errors", "add_remote_traceback", "(O)", exc);
+    if (r != NULL && (f = failed_future(p, exc)) != NULL) {
         fp_pool_count_demand(p->pool);
     }
     Py_XDECREF(r);
     Py_DECREF(exc);
-    return (PyObject *)f;
+    return f;
+}
+
+/* A call for a pool that has broken: what its executor refuses, its Pool answers. */
+static PyObject *
+submit_to_broken(fp_pool_object *p)
+{
+    PyObject *exc = fp_death_exception(&p->pool->death);
+    if (exc == NULL) {
+        return NULL;
+    }
+    PyObject *f = failed_future(p, exc);
+    Py_DECREF(exc);
+    return f;
 }
 
 /* Hand a pickled call over. A new Future; NULL without an exception: closed or broken. */
@@ -211,6 +234,9 @@ hand_over(fp_state *st, fp_pool_object *p, PyObject *fn, u32 kind, int id, const
         return (PyObject *)f;
     }
     Py_DECREF(f);
+    if (rc == FP_BROKEN && p->replaces) {
+        return submit_to_broken(p);
+    }
     if (rc == FP_CLOSED || rc == FP_BROKEN) {
         return NULL;
     }
@@ -218,51 +244,109 @@ hand_over(fp_state *st, fp_pool_object *p, PyObject *fn, u32 kind, int id, const
     return failed_submit(p);
 }
 
-/* Pickling has failed (the exception is set): once more, with the function by value. */
 static PyObject *
-submit_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *const *args, Py_ssize_t nargs,
-                PyObject *kwnames)
+pickled_to_bytes(fp_state *st, PyObject *object)
 {
-    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+    fp_pickler *p = fp_pickle(st, object);
+    if (p == NULL) {
         return NULL;
     }
-    PyObject *error = fp_fetch_exception(), *bytes = NULL, *f = NULL;
-    PyObject *whole = whole_call(fn, args, nargs, kwnames);
-    if (whole != NULL) {
-        bytes = fp_call_helper("fastpool.by_value", "pack", "O", whole);
+    PyObject *bytes = PyBytes_FromStringAndSize((const char *)p->writer->data, (Py_ssize_t)p->writer->size);
+    fp_pickler_give_back(st, p);
+    return bytes;
+}
+
+/* (args, kwargs) as bytes; what was defined at an interactive prompt goes by value, too. */
+static PyObject *
+arguments_by_value(fp_state *st, bool interactive, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *arguments = whole_call(NULL, args, nargs, kwnames);
+    PyObject *bytes = arguments == NULL ? NULL
+                    : interactive       ? fp_call_helper("fastpool.by_value", "dumps", "(O)", arguments)
+                                        : pickled_to_bytes(st, arguments);
+    Py_XDECREF(arguments);
+    return bytes;
+}
+
+/* The call of a function that goes by value, `data`. A new Future; NULL with or without an exception. */
+static PyObject *
+submit_function_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *data, bool interactive,
+                         PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, u32 each)
+{
+    PyObject *bytes = arguments_by_value(st, interactive, args, nargs, kwnames), *whole = NULL, *f = NULL;
+    int id = bytes ? fp_function_id_by_value(st, p->pool, &p->functions, fn, data) : -1;
+    u32 kind = FP_CALL_KWARGS;
+    if (id == 0) {   /* no room in the table: it travels along */
+        kind = FP_CALL_WHOLE;
+        whole = fp_call_helper("fastpool.by_value", "whole", "(OO)", data, bytes);
+        Py_SETREF(bytes, whole);
     }
-    if (bytes != NULL && PyBytes_Check(bytes)) {
-        f = hand_over(st, p, fn, FP_CALL_WHOLE, 0, (const u8 *)PyBytes_AS_STRING(bytes),
-                      (u64)PyBytes_GET_SIZE(bytes));
+    if (id >= 0 && bytes != NULL) {
+        f = hand_over(st, p, fn, kind | each, id, (const u8 *)PyBytes_AS_STRING(bytes), (u64)PyBytes_GET_SIZE(bytes));
     }
     else {
+        f = failed_submit(p);
+    }
+    Py_XDECREF(bytes);
+    return f;
+}
+
+/* What pickle refuses, or could not find again: the function by value, if that can be. `error`, if not NULL, is what
+ * pickle said. NULL without an exception: it cannot be (unless with an error: then its failed Future is returned). */
+static PyObject *
+submit_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *error, PyObject *const *args,
+                Py_ssize_t nargs, PyObject *kwnames, u32 each)
+{
+    PyObject *data = fp_call_helper("fastpool.by_value", "function", "(OO)", fn, error ? error : Py_None), *f = NULL;
+    if (data != NULL && PyBytes_Check(data)) {
+        f = submit_function_by_value(st, p, fn, data, error == NULL, args, nargs, kwnames, each);
+    }
+    else if (error != NULL) {
         PyErr_Clear();
         PyErr_SetObject((PyObject *)Py_TYPE(error), error);
         f = failed_submit(p);
     }
-    Py_XDECREF(whole);
-    Py_XDECREF(bytes);
-    Py_DECREF(error);
+    Py_XDECREF(data);
     return f;
 }
 
 PyObject *
 fp_pool_object_submit(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *const *args,
-                      Py_ssize_t nargs, PyObject *kwnames)
+                      Py_ssize_t nargs, PyObject *kwnames, u32 each)
 {
     if (fp_refuse_after_fork(p->pool)) {
         return NULL;
+    }
+    PyObject *f;
+    if (fp_function_is_interactive(st, fn) &&
+        ((f = submit_by_value(st, p, fn, NULL, args, nargs, kwnames, each)) != NULL || PyErr_Occurred())) {
+        return f;
     }
     u32 kind = FP_CALL_EMPTY;
     int id;
     fp_pickler *pickler;
     if (pickle_call(p, st, fn, args, nargs, kwnames, &kind, &id, &pickler) < 0) {
-        return submit_by_value(st, p, fn, args, nargs, kwnames);
+        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+            return NULL;
+        }
+        PyObject *error = fp_fetch_exception();
+        f = submit_by_value(st, p, fn, error, args, nargs, kwnames, each);
+        Py_DECREF(error);
+        return f;
     }
     const u8 *data = pickler ? pickler->writer->data : NULL;
-    PyObject *f = hand_over(st, p, fn, kind, id, data, pickler ? pickler->writer->size : 0);
+    f = hand_over(st, p, fn, kind | each, id, data, pickler ? pickler->writer->size : 0);
     if (pickler != NULL) {
         fp_pickler_give_back(st, pickler);
+    }
+    return f;
+}
+
+static PyObject *
+or_refuse(PyObject *f)
+{
+    if (f == NULL && !PyErr_Occurred()) {
+        PyErr_SetString(PyExc_RuntimeError, "the pool takes no more tasks");
     }
     return f;
 }
@@ -275,11 +359,21 @@ pool_submit(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t
         PyErr_SetString(PyExc_TypeError, "submit() needs the function to call");
         return NULL;
     }
-    PyObject *f = fp_pool_object_submit(fp_state_by_type(cls), p, args[0], args + 1, nargs - 1, kwnames);
-    if (f == NULL && !PyErr_Occurred()) {
-        PyErr_SetString(PyExc_RuntimeError, "the pool takes no more tasks");
+    return or_refuse(fp_pool_object_submit(fp_state_by_type(cls), p, args[0], args + 1, nargs - 1, kwnames, 0));
+}
+
+/* submit_each(fn, items, star) */
+static PyObject *
+pool_submit_each(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs,
+                 PyObject *Py_UNUSED(kwnames))
+{
+    if (nargs != 3 || !PyTuple_Check(args[1]) || PyTuple_GET_SIZE(args[1]) == 0) {
+        PyErr_SetString(PyExc_TypeError, "submit_each(fn, items, star) needs a tuple that is not empty");
+        return NULL;
     }
-    return f;
+    u32 each = Py_IsTrue(args[2]) ? FP_CALL_STAR : FP_CALL_EACH;
+    return or_refuse(fp_pool_object_submit(fp_state_by_type(cls), as_pool(self), args[0],
+                                           ((PyTupleObject *)args[1])->ob_item, PyTuple_GET_SIZE(args[1]), NULL, each));
 }
 
 /* ------------------------------------------------------ the manager's calls */
@@ -333,7 +427,7 @@ static PyObject *
 pool_new_worker(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     int w = fp_pool_new_worker(as_pool(self)->pool);
-    return w < 0 ? fp_raise_code(w) : PyLong_FromLong(w);
+    return w < 0 ? Py_NewRef(Py_None) : PyLong_FromLong(w);
 }
 
 /* The process could not be started. */
@@ -369,6 +463,19 @@ pool_watch(PyObject *self, PyObject *args)
     return rc < 0 ? fp_raise_code(rc) : Py_NewRef(Py_None);
 }
 
+static PyObject *
+pool_unwatch(PyObject *self, PyObject *arg)
+{
+    unsigned long w = PyLong_AsUnsignedLong(arg);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    if (w < as_pool(self)->pool->shm.nworkers) {
+        fp_monitor_remove(&as_pool(self)->monitor, (u32)w);
+    }
+    Py_RETURN_NONE;
+}
+
 static char *
 copy_text(const char *text)
 {
@@ -389,35 +496,52 @@ pool_reap(PyObject *self, PyObject *args)
         PyErr_SetString(PyExc_ValueError, "no such worker");
         return NULL;
     }
-    fp_death death = {.pid = pid, .exitcode_known = exitcode != Py_None};
+    fp_pool_object *p = as_pool(self);
+    fp_death death = {.pid = pid, .exitcode_known = exitcode != Py_None, .ready = true};
     if (death.exitcode_known) {
         death.exitcode = (int)PyLong_AsLong(exitcode);
         if (PyErr_Occurred()) {
             return NULL;
         }
     }
-    fp_monitor_remove(&as_pool(self)->monitor, w);
+    fp_monitor_remove(&p->monitor, w);
+    u32 phase = fp_pool_last_words(pool, w, &death);
+    death.ready = phase != FP_WORKER_STARTED;
     fp_task *task;
     if (fp_pool_reap(pool, w, &task) == FP_OK) {
-        Py_RETURN_TRUE;
+        return PyUnicode_FromString("retired");
     }
     /* the reason first: who waits for the task must find it */
     death.label = task ? copy_text(fp_pool_label(pool, task)) : NULL;
-    fp_pool_break(pool, death);
+    if (!p->replaces || phase == FP_WORKER_UNFIT) {
+        fp_pool_break(pool, death);
+    }
+    else if (task != NULL && (task->death = malloc(sizeof death)) != NULL) {
+        *task->death = death;
+    }
+    else {
+        fp_death_clear(&death);
+    }
     if (task != NULL) {
         fp_pool_fail(pool, task);
     }
-    Py_RETURN_FALSE;
+    return PyUnicode_FromString(phase == FP_WORKER_STARTED ? "unready" : "died");
 }
 
+/* break_(pickled exception) */
 static PyObject *
-pool_break(PyObject *self, PyObject *reason)
+pool_break(PyObject *self, PyObject *error)
 {
-    const char *text = PyUnicode_AsUTF8(reason);
-    if (text == NULL) {
+    if (!PyBytes_Check(error)) {
+        PyErr_SetString(PyExc_TypeError, "break_() takes a pickled exception");
         return NULL;
     }
-    fp_pool_break(as_pool(self)->pool, (fp_death){.reason = copy_text(text)});
+    fp_death death = {.error_size = (u64)PyBytes_GET_SIZE(error)};
+    if ((death.error = malloc(death.error_size + 1)) == NULL) {
+        return PyErr_NoMemory();
+    }
+    memcpy(death.error, PyBytes_AS_STRING(error), death.error_size);
+    fp_pool_break(as_pool(self)->pool, death);
     Py_RETURN_NONE;
 }
 
@@ -517,6 +641,7 @@ pool_deliver(PyObject *self, PyTypeObject *cls, PyObject *const *Py_UNUSED(args)
 {
     fp_pool_object *p = as_pool(self);
     fp_state *st = fp_state_by_type(cls);
+    p->courier = PyThread_get_thread_ident();
     for (;;) {
         deliver_all(st, p->pool);
         if (p->courier_leaving) {
@@ -543,10 +668,27 @@ pool_dismiss_courier(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 /* ------------------------------------------------------------------ facts */
 
+static void
+pump_here(fp_pool *pool)
+{
+    if (pool->fork_generation == fp_fork_generation()) {
+        fp_pool_pump(pool);
+    }
+}
+
 static PyObject *
 get_unfinished(PyObject *self, void *Py_UNUSED(closure))
 {
+    pump_here(as_pool(self)->pool);
     return PyLong_FromUnsignedLongLong(fp_load_acquire(&as_pool(self)->pool->unfinished));
+}
+
+static PyObject *
+get_waiting(PyObject *self, void *Py_UNUSED(closure))
+{
+    fp_pool *pool = as_pool(self)->pool;
+    pump_here(pool);
+    return PyLong_FromUnsignedLongLong(fp_pool_waiting(pool));
 }
 
 static PyObject *
@@ -574,6 +716,12 @@ get_started(PyObject *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+get_ready(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyLong_FromUnsignedLong(fp_pool_ready_workers(as_pool(self)->pool));
+}
+
+static PyObject *
 get_size(PyObject *self, void *Py_UNUSED(closure))
 {
     return PyLong_FromUnsignedLong(as_pool(self)->pool->shm.nworkers);
@@ -582,8 +730,10 @@ get_size(PyObject *self, void *Py_UNUSED(closure))
 static PyGetSetDef pool_getset[] = {
     {"size", get_size, NULL, PyDoc_STR("The most workers at a time."), NULL},
     {"unfinished", get_unfinished, NULL, PyDoc_STR("Tasks submitted and not ended."), NULL},
+    {"waiting", get_waiting, NULL, PyDoc_STR("Tasks that no worker has taken yet."), NULL},
     {"broken", get_broken, NULL, PyDoc_STR("Has the pool broken?"), NULL},
     {"drained", get_drained, NULL, PyDoc_STR("Closed, and every task has ended?"), NULL},
+    {"ready", get_ready, NULL, PyDoc_STR("Workers that take tasks."), NULL},
     {"started", get_started, NULL, PyDoc_STR("Workers started and not reaped."), NULL},
     {NULL},
 };
@@ -593,20 +743,26 @@ static PyGetSetDef pool_getset[] = {
 static PyMethodDef pool_methods[] = {
     {"submit", CLASS_METHOD(pool_submit), PyDoc_STR(
      "submit(fn, /, *args, **kwargs)\n\nA Future for the call.")},
+    {"submit_each", CLASS_METHOD(pool_submit_each), PyDoc_STR(
+     "submit_each(fn, items, star, /)\n\nA Future for the list of the results of fn for each of a tuple of items,\n"
+     "with `star` for each of a tuple of arguments.")},
     {"manage", pool_manage, METH_NOARGS, PyDoc_STR(
      "manage($self)\n--\n\nThe manager thread's work that needs no Python. Returns the indices of workers that ended;\n"
      "an empty list: all tasks of a closed pool have ended, or the pool broke.")},
     {"new_worker", pool_new_worker, METH_NOARGS, PyDoc_STR(
-     "new_worker($self)\n--\n\nThe index of a worker that is about to be started. RuntimeError if all are.")},
+     "new_worker($self)\n--\n\nThe index of a worker that is about to be started. None if all are.")},
     {"cancel_worker", pool_cancel_worker, METH_O, PyDoc_STR(
      "cancel_worker($self, index, /)\n--\n\nIt could not be started after all.")},
     {"watch", pool_watch, METH_VARARGS, PyDoc_STR(
      "watch($self, index, pid, sentinel, /)\n--\n\nNotice when that process ends.")},
+    {"unwatch", pool_unwatch, METH_O, PyDoc_STR(
+     "unwatch($self, index, /)\n--\n\nIts end needs no notice any more: close its descriptors.")},
     {"reap", pool_reap, METH_VARARGS, PyDoc_STR(
-     "reap($self, index, pid, exitcode, /)\n--\n\nThe worker is dead: clean up after it. True if it had been told to end;\n"
-     "else the pool breaks and the result is False.")},
+     "reap($self, index, pid, exitcode, /)\n--\n\nThe worker is dead: clean up after it. 'retired' if it had been told to end,\n"
+     "'unready' if it never got so far as to take tasks, else 'died'. A pool that replaces its workers fails the task\n"
+     "that it was running; any other breaks.")},
     {"break_", pool_break, METH_O, PyDoc_STR(
-     "break_($self, reason, /)\n--\n\nFail every task that has not ended.")},
+     "break_($self, error, /)\n--\n\nFail every task that has not ended; `error`: a pickled exception.")},
     {"bury", pool_bury, METH_NOARGS, PyDoc_STR(
      "bury($self)\n--\n\nAll workers are dead: whatever is still open has failed.")},
     {"close", pool_close, METH_NOARGS, PyDoc_STR("close($self)\n--\n\nTake no more tasks.")},
@@ -640,7 +796,7 @@ static PyType_Slot pool_slots[] = {
     {Py_tp_methods, pool_methods},
     {Py_tp_getset, pool_getset},
     {Py_tp_members, pool_members},
-    {Py_tp_doc, PyDoc_STR("Pool(workers, future_type, start_courier)\n\nThe shared memory of one pool, and the parent's side of it.")},
+    {Py_tp_doc, PyDoc_STR("Pool(workers, future_type, start_courier, replaces=False)\n\nThe shared memory of one pool, and the parent's side of it.")},
     {0, NULL},
 };
 

@@ -6,7 +6,7 @@
 #include <Python.h>
 
 typedef struct {
-    PyTypeObject *Writer, *Reducers, *Future, *Pool, *Executor, *WaitSet;
+    PyTypeObject *Writer, *Reducers, *Future, *Pool, *Executor, *WaitSet, *CompletionQueue;
     /* borrowed from the standard library when the module is made */
     PyObject *loads;             /* pickle.loads */
     PyObject *ForkingPickler;

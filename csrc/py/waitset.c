@@ -179,16 +179,10 @@ waitset_wait(PyObject *self, PyObject *args)
     if (ready == NULL || ws->nodes == NULL) {
         return ready;
     }
-    int rc;
-    do {
-        Py_BEGIN_ALLOW_THREADS
-        rc = fp_wait(ws->pool->pool, &ws->waiter, count, deadline);
-        Py_END_ALLOW_THREADS
-        if (PyErr_CheckSignals() < 0) {
-            Py_DECREF(ready);
-            return NULL;
-        }
-    } while (rc == FP_INTR);
+    if (fp_wait_with_signals(ws->pool->pool, &ws->waiter, count, deadline) < 0) {
+        Py_DECREF(ready);
+        return NULL;
+    }
     fp_node *node;
     while ((node = fp_wait_take(ws->pool->pool, &ws->waiter)) != NULL) {
         PyObject *f = hand_out(ws, node);

@@ -21,7 +21,10 @@ typedef struct {
     fp_worker core;
     fp_found_function found[FP_NFUNCTIONS];
     unsigned fork_generation;
+    bool of_pool;   /* behave as a worker of multiprocessing.Pool, not of ProcessPoolExecutor */
 } fp_loop;
+
+#define LEAVE 1   /* beside the codes of csrc/core: an exception is set that ends this process */
 
 /* ------------------------------------------------------------------- the call */
 
@@ -33,7 +36,8 @@ find_function(fp_loop *l, u32 id)
     if (fp_worker_function(&l->core, id, &data, &size) != FP_OK) {
         return fp_raise_code(FP_CORRUPT);
     }
-    return fp_function_find(l->st, &l->found[id - 1], data, size);
+    return fp_function_find(l->st, &l->found[id - 1], data, size,
+                            fp_worker_function_is_by_value(&l->core, id));
 }
 
 /* fn, args and kwargs (may be NULL) of the call; -1 with an exception. */
@@ -41,10 +45,11 @@ static int
 unpack_call(fp_loop *l, const fp_call *call, PyObject **fn, PyObject **args, PyObject **kwargs)
 {
     *fn = *args = *kwargs = NULL;
-    if (call->kind != FP_CALL_WHOLE && (*fn = find_function(l, call->fn)) == NULL) {
+    u32 form = call->kind & FP_CALL_FORM;
+    if (form != FP_CALL_WHOLE && (*fn = find_function(l, call->fn)) == NULL) {
         return -1;
     }
-    if (call->kind == FP_CALL_EMPTY) {
+    if (form == FP_CALL_EMPTY) {
         return (*args = PyTuple_New(0)) ? 0 : -1;
     }
     PyObject *packed = fp_unpickle(l->st, call->data, call->size);
@@ -52,18 +57,18 @@ unpack_call(fp_loop *l, const fp_call *call, PyObject **fn, PyObject **args, PyO
         return -1;
     }
     int ok = 0;
-    if (call->kind == FP_CALL_ARGS) {
+    if (form == FP_CALL_ARGS) {
         ok = PyTuple_Check(packed);
         *args = Py_NewRef(packed);
     }
-    else if (call->kind == FP_CALL_KWARGS) {
+    else if (form == FP_CALL_KWARGS) {
         ok = PyArg_ParseTuple(packed, "O!O!", &PyTuple_Type, args, &PyDict_Type, kwargs);
     }
     else {
         ok = PyArg_ParseTuple(packed, "OO!O!", fn, &PyTuple_Type, args, &PyDict_Type, kwargs);
         Py_XINCREF(*fn);
     }
-    if (call->kind != FP_CALL_ARGS) {
+    if (form != FP_CALL_ARGS) {
         Py_XINCREF(*args);
         Py_XINCREF(*kwargs);
     }
@@ -115,6 +120,23 @@ send_exception(fp_loop *l, const fp_call *call, const char *helper)
     return rc;
 }
 
+/* Pool's answer for a result that pickle refuses (the exception is set): MaybeEncodingError. */
+static int
+send_unsendable(fp_loop *l, const fp_call *call, PyObject *result)
+{
+    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
+        return LEAVE;
+    }
+    PyObject *why = fp_fetch_exception();
+    PyObject *error = fp_call_helper("fastpool.worker", "maybe_encoding_error", "(OO)", why, result);
+    if (error != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        Py_DECREF(error);
+    }
+    Py_DECREF(why);
+    return send_exception(l, call, "encode_unwrapped");
+}
+
 static int
 send_result(fp_loop *l, const fp_call *call, PyObject *result)
 {
@@ -122,6 +144,9 @@ send_result(fp_loop *l, const fp_call *call, PyObject *result)
         return send(l, call, FP_REPLY_NONE, NULL, 0);
     }
     fp_pickler *p = fp_pickle(l->st, result);
+    if (p == NULL && l->of_pool) {
+        return send_unsendable(l, call, result);
+    }
     if (p == NULL) {
         return send_exception(l, call, "encode_exception");
     }
@@ -132,6 +157,40 @@ send_result(fp_loop *l, const fp_call *call, PyObject *result)
 
 /* ------------------------------------------------------------------- the loop */
 
+/* fn(item), or fn(*item), for each item of a tuple: a list. */
+static PyObject *
+call_each(PyObject *fn, PyObject *items, bool star)
+{
+    Py_ssize_t n = PyTuple_GET_SIZE(items);
+    PyObject *results = PyList_New(n);
+    for (Py_ssize_t i = 0; results != NULL && i < n; i++) {
+        PyObject *item = PyTuple_GET_ITEM(items, i), *result = NULL;
+        if (star) {
+            PyObject *args = PySequence_Tuple(item);
+            result = args ? PyObject_CallObject(fn, args) : NULL;
+            Py_XDECREF(args);
+        }
+        else {
+            result = PyObject_CallOneArg(fn, item);
+        }
+        if (result == NULL) {
+            Py_CLEAR(results);
+            break;
+        }
+        PyList_SET_ITEM(results, i, result);
+    }
+    return results;
+}
+
+static PyObject *
+make_call(const fp_call *call, PyObject *fn, PyObject *args, PyObject *kwargs)
+{
+    if (call->kind & (FP_CALL_EACH | FP_CALL_STAR)) {
+        return call_each(fn, args, call->kind & FP_CALL_STAR);
+    }
+    return PyObject_Call(fn, args, kwargs);
+}
+
 static int
 run(fp_loop *l, const fp_call *call)
 {
@@ -141,15 +200,23 @@ run(fp_loop *l, const fp_call *call)
         rc = send_exception(l, call, "encode_unreadable_call");
     }
     else {
-        PyObject *result = PyObject_Call(fn, args, kwargs);
+        PyObject *result = make_call(call, fn, args, kwargs);
         if (l->fork_generation != fp_fork_generation()) {
             _exit(0);   /* a child that the task forked came back */
         }
         /* what the task got is gone before the next task comes */
         Py_CLEAR(args);
         Py_CLEAR(kwargs);
-        rc = result ? send_result(l, call, result) : send_exception(l, call, "encode_exception");
-        Py_XDECREF(result);
+        if (result == NULL && l->of_pool && !PyErr_ExceptionMatches(PyExc_Exception)) {
+            rc = LEAVE;
+        }
+        else if (result == NULL) {
+            rc = send_exception(l, call, l->of_pool ? "encode_pool_exception" : "encode_exception");
+        }
+        else {
+            rc = send_result(l, call, result);
+            Py_DECREF(result);
+        }
     }
     Py_XDECREF(fn);
     Py_XDECREF(args);
@@ -202,8 +269,12 @@ loop(fp_loop *l, unsigned long max_tasks)
             continue;
         }
         n++;
-        if (run(l, &call) == FP_CONDEMNED) {
+        rc = run(l, &call);
+        if (rc == FP_CONDEMNED) {
             return await_the_end();
+        }
+        if (rc == LEAVE) {
+            return -1;
         }
     }
     fp_worker_phase(&l->core, FP_WORKER_RETIRED);
@@ -226,7 +297,8 @@ fp_worker_run(PyObject *module, PyObject *args)
     int memfd, bell;
     unsigned int index;
     unsigned long max_tasks;
-    if (!PyArg_ParseTuple(args, "iiIk:work", &memfd, &bell, &index, &max_tasks)) {
+    int of_pool;
+    if (!PyArg_ParseTuple(args, "iiIkp:work", &memfd, &bell, &index, &max_tasks, &of_pool)) {
         return NULL;
     }
     fp_loop *l = PyMem_Calloc(1, sizeof *l);
@@ -234,6 +306,7 @@ fp_worker_run(PyObject *module, PyObject *args)
         return PyErr_NoMemory();
     }
     l->st = fp_state_of(module);
+    l->of_pool = of_pool;
     fp_fork_watch();
     l->fork_generation = fp_fork_generation();
     int rc = fp_worker_attach(&l->core, memfd, bell, index);
@@ -247,6 +320,25 @@ fp_worker_run(PyObject *module, PyObject *args)
     fp_worker_detach(&l->core);
     PyMem_Free(l);
     return rc < 0 ? NULL : Py_NewRef(Py_None);
+}
+
+PyObject *
+fp_worker_resignation(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int memfd, bell;
+    unsigned int index;
+    Py_buffer error;
+    if (!PyArg_ParseTuple(args, "iiIy*:resign", &memfd, &bell, &index, &error)) {
+        return NULL;
+    }
+    fp_worker core;
+    int rc = error.len <= FP_RING ? fp_worker_attach(&core, memfd, bell, index) : FP_NOMEM;
+    if (rc == FP_OK) {
+        fp_worker_resign(&core, error.buf, (u32)error.len);
+        fp_worker_detach(&core);
+    }
+    PyBuffer_Release(&error);
+    return rc != FP_OK ? fp_raise_code(rc) : Py_NewRef(Py_None);
 }
 
 PyObject *

@@ -3,8 +3,10 @@
 
 #include "state.h"
 
-/* work(memfd, bell, index, max_tasks): a worker's life; max_tasks 0 = no limit. */
+/* work(memfd, bell, index, max_tasks, of_pool): a worker's life; max_tasks 0 = no limit. */
 PyObject *fp_worker_run(PyObject *module, PyObject *args);
+/* resign(memfd, bell, index, error): instead of it. */
+PyObject *fp_worker_resignation(PyObject *module, PyObject *args);
 /* watch_owner(pid, lifeline): end with that process. */
 PyObject *fp_worker_watch_owner(PyObject *module, PyObject *args);
 

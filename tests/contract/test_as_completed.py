@@ -164,3 +164,18 @@ def test_dropped_iterator_leaves_the_rest_alone(pool, as_completed):
     next(completed)
     del completed
     assert [future.result() for future in futures] == [2 * number for number in range(20)]
+
+
+def test_mixture_is_not_held(lib, pool, as_completed):
+    """Nothing is held that has been yielded, whoever waits."""
+    by_hand = lib.Future()
+    futures = {pool.submit(tasks.make_thing, number) for number in range(5)} | {by_hand}
+    standard.wait(futures - {by_hand})
+    by_hand.set_result(None)
+    completed = as_completed(futures)
+    futures.clear()
+    del by_hand
+    for future in completed:
+        seen = weakref.ref(future)
+        del future
+        assert seen() is None

@@ -264,3 +264,20 @@ def test_callback_may_shut_down_and_wait(make_pool, gate, caplog):
     assert closed.wait(PATIENCE)
     assert [future.result() for future in futures] == [0, 1, 2]
     assert caplog.text == ""
+
+
+@pytest.mark.fastpool_only("the standard library's thread for callbacks is the one that would make the result visible")
+def test_may_wait_for_a_future_that_others_wait_for_too(pool, make_gate):
+    first_gate, second_gate, answers = make_gate(), make_gate(), queue.SimpleQueue()
+    first, second = pool.submit(tasks.pass_through, first_gate, 1), pool.submit(tasks.pass_through, second_gate, 2)
+    with second._condition:
+        pass  # from now on it is published by the thread that calls back
+
+    def wait_for_second(_):
+        second_gate.open()
+        answers.put(second.result(PATIENCE))
+
+    first.add_done_callback(wait_for_second)
+    first_gate.open()
+    assert answers.get(timeout=PATIENCE) == 2
+    assert second.result(PATIENCE) == 2

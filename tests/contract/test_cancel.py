@@ -182,3 +182,17 @@ def test_shutdown_wakes_who_waits_already(lib, make_pool, gate, mailbox, impleme
     thread.join()
     assert answers[0].done == set(futures)
     gate.open()
+
+
+def test_too_late_once_the_task_has_ended(single, mailbox):
+    """Though nobody may see the end yet: who publishes it waits for the condition."""
+    future, seen = single.submit(tasks.nothing), []
+    with future._condition:
+        single.submit(tasks.announce, mailbox)
+        mailbox.get()  # so the one before has ended
+        thread = threading.Thread(target=lambda: seen.extend(standard.as_completed([future], PATIENCE)))
+        eventually(lambda: future._state == "RUNNING")
+        assert not future.cancel()
+    thread.start()
+    thread.join()
+    assert seen == [future] and not future.cancelled()

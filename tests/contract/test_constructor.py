@@ -134,3 +134,8 @@ def test_nothing_starts_before_the_first_task(make_pool):
 def test_initargs_may_be_any_iterable_that_unpacks(make_pool):
     pool = make_pool(1, initializer=tasks.initialize, initargs=[1, 2])
     assert pool.submit(tasks.initialized_with).result() == [(1, 2)]
+
+
+def test_context_must_be_one(lib):
+    with pytest.raises(AttributeError):
+        lib.ProcessPoolExecutor(1, "fork", initializer="not looked at any more")

@@ -371,3 +371,20 @@ def test_waiters_are_told_under_the_condition(lib):
     futures[2].set_running_or_notify_cancel()
     # The condition's lock is recursive: whoever holds it may take it again.
     assert told == [("result", True), ("exception", None), ("cancelled", None)]
+
+
+def test_subclass_that_forgets_to_initialize(lib):
+    class Forgetful(lib.Future):
+        def __init__(self):
+            pass
+
+    with pytest.raises((AttributeError, TimeoutError)):
+        Forgetful().result(0)
+
+
+@pytest.mark.parametrize("raised, kind", [(KeyError, KeyError), ("no exception", TypeError)])
+def test_exception_that_is_none(lib, raised, kind):
+    future = lib.Future()
+    future.set_exception(raised)
+    with pytest.raises(kind):
+        future.result()

@@ -183,3 +183,20 @@ def test_developer_mode_has_nothing_to_say(run_script):
             print(sum(pool.map(tasks.double, range(100))))
         """)
     check(script.finish(script.start([sys.executable, "-X", "dev", path])), "9900\n")
+
+
+def test_first_call_of_a_thread_while_the_program_ends(run_script):
+    finished = run_script("""
+        def call():
+            try:
+                pool.submit(tasks.double, 1).result()
+            except RuntimeError:
+                pass  # too late
+        # main
+        for workers in range(1, 9):
+            pool = Pool(workers)
+            if workers < 8:
+                call()
+        threading.Thread(target=call).start()
+        """)
+    assert (finished.returncode, finished.stdout) == (0, "")

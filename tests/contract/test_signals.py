@@ -131,3 +131,25 @@ def test_interrupt_of_an_idle_worker_is_ignored(make_pool):
             os.kill(worker, signal.SIGINT)
         assert pool.submit(tasks.double, 2).result(PATIENCE) == 4
     assert pid in pool._processes and not pool._broken
+
+
+def test_handler_does_not_wait_for_the_next_task(make_pool, make_gate):
+    """A signal that arrives while results stream in, in a moment when nobody sleeps, is handled all the same."""
+    pool, arrived = make_pool(1), []
+
+    def handler(signum, frame):
+        arrived.append(time.monotonic())
+        gate.open()
+
+    old = signal.signal(signal.SIGUSR2, handler)
+    try:
+        for _ in range(20):
+            gate = make_gate()
+            calls = [pool.submit(tasks.nothing) for _ in range(3000)] + [pool.submit(tasks.pass_through, gate)]
+            timer = threading.Timer(0.002, os.kill, (os.getpid(), signal.SIGUSR2))
+            timer.start()
+            calls[-1].result(PATIENCE)
+            timer.join()
+    finally:
+        signal.signal(signal.SIGUSR2, old)
+    assert len(arrived) == 20

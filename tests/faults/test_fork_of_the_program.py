@@ -124,3 +124,25 @@ def test_task_whose_child_comes_back(run_script):
             print(sum(pool.map(tasks.double, range(100))))
         """)
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "5\n9900\n", "")
+
+
+def test_large_result_that_nobody_has_read(run_script):
+    """It lies in memory that a forked child does not have."""
+    finished = run_script(
+        HEAD
+        + """
+    large = pool.submit(tasks.large, 3_000_000)
+    futures.wait([large])
+    child = os.fork()
+    if not child:
+        try:
+            large.result()
+        except RuntimeError as error:
+            print("refused", flush=True)
+        os._exit(0)
+    os.waitpid(child, 0)
+    print(len(large.result()))
+    """,
+        ignore=DeprecationWarning,
+    )
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "refused\n3000000\n", "")

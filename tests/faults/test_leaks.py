@@ -69,3 +69,18 @@ def _settled():
     """No pool of this or an earlier test is still ending."""
     gc.collect()
     return not any("ProcessPool" in type(thread).__name__ for thread in threading.enumerate())
+
+
+def test_shut_down_executor_holds_nothing(lib, context):
+    with lib.ProcessPoolExecutor(1, mp_context=context) as pool:
+        pool.submit(tasks.nothing).result()
+    eventually(_settled)
+    before = holdings()
+    shut_down = []
+    for _ in range(3):
+        with lib.ProcessPoolExecutor(2, mp_context=context) as pool:
+            assert sum(pool.map(tasks.double, range(100))) == 9900
+        shut_down.append(pool)
+    del pool
+    eventually(_settled)
+    assert holdings() == before

@@ -71,6 +71,14 @@ test_tasks_that_turn_slow_are_noticed_at_once(void)
 }
 
 static void
+test_none_that_ends_is_noticed_too(void)
+{
+    fp_nap n = with_interval(50 * US);
+    CHECK(fp_nap_plan(&n, n.since + 50 * US, n.ended, 1000000) != 0);
+    CHECK_EQ(fp_nap_plan(&n, n.since + FP_NAP_MAX, n.ended, 1000000), 0);
+}
+
+static void
 test_a_nap_lasts_until_its_time(void)
 {
     u64 then = fp_now() + 2000 * US;
@@ -104,6 +112,7 @@ main(void)
     test_slow_tasks_never_do();
     test_the_end_of_a_queue_is_not_napped_through();
     test_tasks_that_turn_slow_are_noticed_at_once();
+    test_none_that_ends_is_noticed_too();
     test_a_nap_lasts_until_its_time();
     test_a_signal_ends_it();
     return 0;

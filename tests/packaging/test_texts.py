@@ -23,7 +23,8 @@ def test_links(text):
 @each_text
 def test_names(text):
     for name in re.findall(r"\bfastpool\.([A-Za-z_]+)\b", text.read_text()):
-        assert hasattr(fastpool, name) or (ROOT / "fastpool" / f"{name}.py").exists() or name == "_core", name
+        module = ROOT / "fastpool" / name
+        assert hasattr(fastpool, name) or module.is_dir() or module.with_suffix(".py").exists() or name == "_core", name
 
 
 @each_text

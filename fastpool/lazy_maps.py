@@ -1,0 +1,307 @@
+"""imap() and imap_unordered(): the input is read and submitted ahead of the consumer, but not without bound.
+
+The standard library reads the whole input at once, however slowly the results are taken: an infinite input fills the
+memory. Here at most `buffersize` items are ahead of the one that is taken next, so that memory is constant; by default
+enough that the workers find work while the consumer's thread is elsewhere for a while. The bound is for a consumer that
+will come: when the Pool is closed, or the iterator dropped, the rest of the input is submitted without waiting for one,
+as the standard library does it, with at most so many calls unfinished at a time. Only who asked for a `buffersize` and
+drops the iterator has said that the rest is not wanted.
+
+Reading an input may run user code that takes its time, or waits for the consumer: that is for a thread of its own, as
+in the standard library. Lists, tuples and ranges are read by the consumer itself, as far as there is one: two threads
+that hand the interpreter to and fro cost as much as the calls themselves.
+"""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing.pool
+import threading
+import time
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from multiprocessing.context import TimeoutError
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from fastpool import _core
+from fastpool.errors import PoolTerminated
+from fastpool.futures import Future
+
+if TYPE_CHECKING:
+    from fastpool.pool import Pool
+
+_T = TypeVar("_T")
+
+Submit = Callable[[Any], Future[Any]]
+
+
+def default_buffersize(processes: int) -> int:
+    """A thousand calls of 10 us each are 10 ms: what one Python thread may have to wait for another."""
+    return max(1024, 16 * processes)
+
+
+def _seconds_left(end: float | None) -> float | None:
+    return None if end is None else max(end - time.monotonic(), 0)
+
+
+class _Sorted:
+    """Calls in the order of the input."""
+
+    def __init__(self) -> None:
+        self.futures: deque[Future[Any]] = deque()
+
+    def add(self, future: Future[Any]) -> None:
+        self.futures.append(future)
+
+    def take(self, timeout: float | None) -> Future[Any] | None:
+        """The next, done; None if time is over. There is one."""
+        future = self.futures[0]
+        if timeout is not None:
+            try:
+                future.exception(timeout)
+            except FutureTimeoutError:
+                return None
+        return self.futures.popleft()
+
+
+class _AsCompleted:
+    """Calls in the order of their completion."""
+
+    def __init__(self, pool: _core.Pool) -> None:
+        self.queue = _core.CompletionQueue(pool)
+        self.add = self.queue.add
+
+    def take(self, timeout: float | None) -> Future[Any] | None:
+        return self.queue.get(-1 if timeout is None else timeout)
+
+
+class Line:
+    """What feeder and consumer share: the calls that were submitted and not taken."""
+
+    def __init__(self, calls: _Sorted | _AsCompleted, bound: int, low: int) -> None:
+        self.calls = calls
+        self.bound = bound
+        self.low = low  # with so many left the feeder comes back
+        self.changed = threading.Condition()
+        self.submitted = 0  # the feeder's
+        self.taken = 0  # the consumer's
+        self.ended = False  # no more will be submitted
+        self.error: BaseException | None = None  # of the input: comes after the last call
+        self.lifted = False  # the consumer is not waited for any more
+        self.consumer_waits = self.feeder_waits = False
+
+    def has_room(self) -> bool:
+        return self.submitted - self.taken < self.bound
+
+    def is_low(self) -> bool:
+        """Is it time for the feeder to come back?"""
+        return self.submitted - self.taken <= self.low
+
+    # Both sides first say that they are about to wait, then look once more; and change the number, then look
+    # whether the other one waits: so one of them sees the other.
+    def wait_for_room(self) -> None:
+        """The feeder's."""
+        if self.has_room() or self.lifted:
+            return
+        with self.changed:
+            self.feeder_waits = True
+            self.changed.wait_for(lambda: self.is_low() or self.lifted)
+            self.feeder_waits = False
+
+    def put(self, future: Future[Any]) -> None:
+        self.calls.add(future)
+        self.submitted += 1
+        if self.consumer_waits:
+            self._notify()
+
+    def wait_for_call(self, end: float | None) -> bool:
+        """The consumer's: is there one? Without one the input has ended, or time is over."""
+        if self.taken == self.submitted and not self.ended:
+            with self.changed:
+                self.consumer_waits = True
+                self.changed.wait_for(lambda: self.taken != self.submitted or self.ended, _seconds_left(end))
+                self.consumer_waits = False
+        return self.taken != self.submitted
+
+    def has_taken(self) -> None:
+        self.taken += 1
+        if self.feeder_waits and self.is_low():
+            self._notify()
+
+    def end(self, error: BaseException | None = None) -> None:
+        self.error = error
+        self.ended = True
+        self._notify()
+
+    def lift(self) -> None:
+        self.lifted = True
+        self._notify()
+
+    def _notify(self) -> None:
+        with self.changed:
+            self.changed.notify_all()
+
+
+class Feeder:
+    """Reads one input and submits it, in a thread of its own or in the consumer's. Holds the Pool until it has."""
+
+    def __init__(self, pool: Pool, submit: Submit, items: Iterable[Any], line: Line) -> None:
+        self.pool: Pool | None = pool
+        self.submit = submit
+        self.items = items
+        self.line = line
+        self.by_consumer = type(items) in (list, tuple, range)
+        self.terminated = False
+        self.unwanted = False
+        self._starting = threading.Lock()
+        self._unfinished: deque[Future[Any]] = deque()
+
+    def start(self) -> None:
+        if self.by_consumer:
+            self.items = iter(self.items)
+            self.feed_ahead()
+        else:
+            self._start_thread()
+
+    def _start_thread(self) -> None:
+        threading.Thread(target=self._run, name="fastpool-feeder", daemon=True).start()
+
+    def feed_ahead(self) -> None:
+        """In the consumer's thread: as much as there is room for."""
+        line = self.line
+        for item in itertools.islice(self.items, line.bound - (line.submitted - line.taken)):
+            line.put(self.submit(item))
+        if line.has_room():
+            self._end()
+
+    def abandon(self, asked_for_a_bound: bool) -> None:
+        """The iterator has been dropped."""
+        self.unwanted = asked_for_a_bound
+        self.go_on_alone()
+
+    def go_on_alone(self) -> None:
+        """Nobody will take the results, or the Pool has been closed: what is left of the input is run all the same."""
+        with self._starting:
+            alone = self.by_consumer and not self.line.ended
+            self.by_consumer = False
+        self.line.lift()
+        if alone:
+            self._start_thread()
+
+    def terminate(self) -> None:
+        self.terminated = True
+        self.go_on_alone()
+
+    def _run(self) -> None:
+        error: BaseException | None = None
+        try:
+            error = self._feed(iter(self.items))
+        except Exception as why:
+            error = why
+        finally:
+            self._end(error)
+
+    def _end(self, error: BaseException | None = None) -> None:
+        pool, self.pool, self.items = self.pool, None, ()
+        self.line.end(error)
+        if pool is not None:
+            pool._has_fed(self)
+
+    def _feed(self, items: Iterator[Any]) -> PoolTerminated | None:
+        line = self.line
+        while True:
+            line.wait_for_room()
+            if line.lifted:
+                self._wait_for_one()
+            if self.terminated:
+                return PoolTerminated("The Pool was terminated before its input was read.")
+            if self.unwanted:
+                return None
+            try:
+                item = next(items)
+            except StopIteration:
+                return None
+            future = self.submit(item)
+            del item
+            line.put(future)
+            if line.lifted:
+                self._unfinished.append(future)
+
+    def _wait_for_one(self) -> None:
+        """Nobody takes results: no more unfinished calls than there would be, if somebody did."""
+        if len(self._unfinished) >= self.line.bound:
+            self._unfinished.popleft().exception()
+
+
+class IMapIterator(multiprocessing.pool.IMapIterator, Generic[_T]):  # type: ignore[type-arg]  # not at run time
+    """The results of ``imap()``, in the order of the input."""
+
+    def __init__(self, pool: Pool, submit: Submit, items: Iterable[Any], buffersize: int | None) -> None:
+        self._pool: Pool | None = pool
+        self._turn = threading.Lock()  # one consumer at a time
+        bound = buffersize or default_buffersize(pool._processes)
+        low = bound - 1 if buffersize else bound // 2  # exact, or with few changes between two threads
+        self._line = Line(self._calls(pool), bound, low)
+        self._feeder = Feeder(pool, submit, items, self._line)
+        pool._feeds(self._feeder)
+        weakref.finalize(self, self._feeder.abandon, buffersize is not None).atexit = False
+
+    def _calls(self, pool: Pool) -> _Sorted | _AsCompleted:
+        return _Sorted()
+
+    def __iter__(self) -> IMapIterator[_T]:
+        return self
+
+    def next(self, timeout: float | None = None) -> _T:
+        """The next result, or raise what its call raised; the one after that can still be had.
+
+        Raises:
+            multiprocessing.TimeoutError: it is not there within `timeout` seconds.
+            StopIteration: there are no more.
+        """
+        end = None if timeout is None else time.monotonic() + timeout
+        if not self._turn.acquire(timeout=-1 if timeout is None else max(timeout, 0)):
+            raise TimeoutError
+        try:
+            future = self._next_done(end)
+        finally:
+            self._turn.release()
+        return future.result()  # type: ignore[no-any-return]
+
+    __next__ = next
+
+    def _next_done(self, end: float | None) -> Future[Any]:
+        line = self._line
+        feeder = self._feeder
+        if feeder.by_consumer and not line.ended and line.is_low():
+            with feeder._starting:
+                if feeder.by_consumer:
+                    feeder.feed_ahead()
+        if not line.wait_for_call(end):
+            if not line.ended:
+                raise TimeoutError
+            self._pool = None
+            error, line.error = line.error, None
+            raise error or StopIteration
+        future = line.calls.take(_seconds_left(end))
+        if future is None:
+            raise TimeoutError
+        line.has_taken()
+        return future
+
+    @property
+    def _length(self) -> int | None:
+        return self._line.submitted if self._line.ended else None
+
+    @property
+    def _index(self) -> int:
+        return self._line.submitted
+
+
+class IMapUnorderedIterator(IMapIterator[_T], multiprocessing.pool.IMapUnorderedIterator):  # type: ignore[type-arg]
+    """The results of ``imap_unordered()``, as they come."""
+
+    def _calls(self, pool: Pool) -> _Sorted | _AsCompleted:
+        return _AsCompleted(pool._team.pool)

@@ -1,0 +1,16 @@
+"""``multiprocessing.pool``, with ``Pool`` fastpool's; ``ThreadPool`` is the standard library's."""
+
+from __future__ import annotations
+
+import multiprocessing.pool as _standard
+from multiprocessing.pool import *  # noqa: F403
+from typing import Any
+
+from fastpool import Pool
+
+__all__ = ["Pool", "ThreadPool"]  # noqa: F405
+
+
+def __getattr__(name: str) -> Any:
+    """The classes of results, the errors, the states."""
+    return getattr(_standard, name)

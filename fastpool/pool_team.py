@@ -1,0 +1,85 @@
+"""The workers of a Pool: all of them from the start, each replaced when it ends, whatever the reason."""
+
+from __future__ import annotations
+
+import inspect
+import threading
+import weakref
+from collections.abc import Callable
+from multiprocessing.context import BaseContext
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+from fastpool import worker
+from fastpool.errors import pool_broken, worker_died
+from fastpool.launching import Team
+
+
+def _weakly(hook: Callable[..., BaseProcess]) -> Callable[[], Callable[..., BaseProcess] | None]:
+    """The ``Process`` hook of a Pool, without holding the Pool if it is a method of it."""
+    return weakref.WeakMethod(hook) if inspect.ismethod(hook) else lambda: hook
+
+
+class PoolTeam(Team):
+    """Keeps the Pool's ``_pool`` true."""
+
+    target = staticmethod(worker.pool_main)
+    replaces = True
+
+    def __init__(
+        self,
+        context: BaseContext,
+        size: int,
+        initializer: Callable[..., object] | None,
+        initargs: tuple[Any, ...],
+        max_tasks: int | None,
+        hook: Callable[..., BaseProcess],
+        roster: list[BaseProcess],
+    ) -> None:
+        super().__init__(context, size, initializer, initargs, max_tasks)
+        self.size = size
+        self.hook = _weakly(hook)
+        self.roster = roster
+        self.ending = False
+        self._filling = threading.Lock()
+        self._unready = 0  # workers in succession that ended before they could take a task
+
+    def make_process(self, **options: Any) -> BaseProcess:
+        hook = self.hook()
+        process = super().make_process(**options) if hook is None else hook(self.context, **options)
+        process.name = process.name.replace("Process", "PoolWorker")
+        process.daemon = True
+        return process
+
+    def has_started(self, process: BaseProcess) -> None:
+        self.roster.append(process)
+
+    def has_ended(self, process: BaseProcess, how: str) -> None:
+        self.roster.remove(process)
+        self._unready = self._unready + 1 if how == "unready" else 0
+        if self._unready > self.size and self.pool.ready == 0:
+            assert process.pid is not None
+            self.break_(worker_died(process.pid, process.exitcode, None, ready=False))
+
+    def maintain(self) -> None:
+        """As many workers as at the start. Called by the manager's thread, and by whoever asks for it."""
+        with self._filling:
+            while not self.ending and not self.pool.broken and len(self.by_index) < self.size:
+                if self._unready > self.size:
+                    return  # it would be the same again: those that are there go on alone
+                if not self._start_replacement():
+                    return
+
+    def _start_replacement(self) -> bool:
+        try:
+            self.start_worker()
+        except Exception as error:
+            if not self.by_index:
+                self.break_(pool_broken(f"A replacement worker process could not be started: {error!r}"))
+            return False
+        return True
+
+    def end(self) -> None:
+        with self._filling:
+            self.ending = True
+        super().end()
