@@ -55,6 +55,13 @@ ROWS = (
     Row("cold", "construct, one result, shutdown", "ms", 1, 2, rounds=3),
     Ceiling("submit8", "8 workers: cost per task against 2", "x", 1.5, base="submit"),
     Ceiling("submit64", "64 workers: cost per task against 2", "x", 1.5, base="submit"),
+    Row("apply_async", "Pool.apply_async 20,000, then get, per call", "us", 8, 15),
+    Row("apply", "Pool.apply one after another, median", "us", 15, 40),
+    Row("imap", "Pool.imap over 20,000, chunksize 1, per item", "us", 8, 15),
+    Row("imap_unordered", "Pool.imap_unordered, the same", "us", 8, 15),
+    Row("pool_map", "Pool.map over 200,000, default chunks, per item", "us", 1, 1.5),
+    Row("starmap", "Pool.starmap, the same", "us", 1, 1.5),
+    Row("pool_cold", "Pool(2), one map, close, join", "ms", 1, 2, rounds=3),
 )
 
 

@@ -168,6 +168,40 @@ def cold(module: ModuleType) -> float:
     return seconds * 1e3
 
 
+# ------------------------------------------------------------------------------- Pool
+def per_call(workload: Callable[..., Sequence[int]], count: int) -> Callable[[ModuleType], float]:
+    """A measurement of one of Pool's methods: microseconds per call or item."""
+
+    def measure(module: ModuleType) -> float:
+        with workloads.warm_process_pool(module) as pool:
+            return timed(workload, pool, count) / count * MICROSECONDS
+
+    return measure
+
+
+def apply(module: ModuleType) -> float:
+    times, results = [], []
+    with workloads.warm_process_pool(module) as pool:
+        for i in range(5_000):
+            start = time.perf_counter()
+            results.append(pool.apply(workloads.identity, (i,)))
+            times.append(time.perf_counter() - start)
+    check(results, 5_000)
+    return statistics.median(times) * MICROSECONDS
+
+
+def pool_cold(module: ModuleType) -> float:
+    pool_class, context = workloads.pool_class(module), multiprocessing.get_context("fork")
+    start = time.perf_counter()
+    pool = pool_class(2, context=context)
+    results = pool.map(workloads.identity, range(10))
+    pool.close()
+    pool.join()
+    seconds = time.perf_counter() - start
+    check(results, 10)
+    return seconds * 1e3
+
+
 MEASUREMENTS: dict[str, Callable[[ModuleType], float]] = {
     "submit": submit,
     "submit8": submit8,
@@ -183,6 +217,13 @@ MEASUREMENTS: dict[str, Callable[[ModuleType], float]] = {
     "memory": memory,
     "idle": idle,
     "cold": cold,
+    "apply_async": per_call(workloads.apply_async_all, 20_000),
+    "apply": apply,
+    "imap": per_call(workloads.imap_all, 20_000),
+    "imap_unordered": per_call(workloads.imap_unordered_all, 20_000),
+    "pool_map": per_call(workloads.pool_map_all, 200_000),
+    "starmap": per_call(workloads.starmap_all, 200_000),
+    "pool_cold": pool_cold,
 }
 
 

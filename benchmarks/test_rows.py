@@ -63,6 +63,27 @@ def test_many_workers(benchmark, module, workers):
         run(benchmark, workloads.submit_all, pool, COUNT)
 
 
+@pytest.fixture
+def process_pool(module):
+    with workloads.warm_process_pool(module) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize(
+    "workload",
+    [
+        workloads.apply_async_all,
+        workloads.imap_all,
+        workloads.imap_unordered_all,
+        workloads.pool_map_all,
+        workloads.starmap_all,
+    ],
+    ids=lambda workload: workload.__name__,
+)
+def test_pool(benchmark, process_pool, workload):
+    run(benchmark, workload, process_pool, COUNT)
+
+
 def test_cold(benchmark, module):
     figures = benchmark.pedantic(measure.cold, args=(module,), rounds=10)
     assert figures > 0

@@ -3,6 +3,7 @@
 import asyncio
 import concurrent.futures
 import multiprocessing
+import multiprocessing.pool
 import os
 import time
 from collections.abc import Iterator
@@ -28,6 +29,19 @@ def warm_pool(module: ModuleType, workers: int = 2) -> Iterator[concurrent.futur
     context = multiprocessing.get_context("fork")
     with module.ProcessPoolExecutor(workers, mp_context=context) as pool:
         submit_all(pool, 20 * workers)
+        yield pool
+
+
+def pool_class(module: ModuleType) -> type:
+    """The Pool of the same implementation."""
+    return multiprocessing.pool.Pool if module is concurrent.futures else module.Pool
+
+
+@contextmanager
+def warm_process_pool(module: ModuleType, workers: int = 2) -> Iterator:
+    """A multiprocessing Pool, or fastpool's, whose workers are at work."""
+    with pool_class(module)(workers, context=multiprocessing.get_context("fork")) as pool:
+        pool.map(identity, range(20 * workers))
         yield pool
 
 
@@ -72,3 +86,24 @@ def gather_all(pool, count):
         return await asyncio.gather(*(loop.run_in_executor(pool, identity, i) for i in range(count)))
 
     return asyncio.run(main())
+
+
+def apply_async_all(pool, count):
+    results = [pool.apply_async(identity, (i,)) for i in range(count)]
+    return [result.get() for result in results]
+
+
+def imap_all(pool, count):
+    return list(pool.imap(identity, range(count)))
+
+
+def imap_unordered_all(pool, count):
+    return sorted(pool.imap_unordered(identity, range(count)))
+
+
+def pool_map_all(pool, count):
+    return pool.map(identity, range(count))
+
+
+def starmap_all(pool, count):
+    return pool.starmap(identity, [(i,) for i in range(count)])

@@ -131,6 +131,13 @@ def _safe_repr(thing: object) -> str:
         return f"<{type(thing).__qualname__} object, whose repr() raised {type(error).__name__}>"
 
 
+def _traceback_text(error: BaseException | None) -> str | None:
+    if error is None:
+        return None
+    text = "".join(format_exception(type(error), error, error.__traceback__))
+    return f'\n"""\n{text}"""'
+
+
 def _encode(error: BaseException, traceback: str | None = None) -> bytes:
     """Pickled as the standard library does it: on arrival its cause is the traceback, as text."""
     wrapped: Any = _ExceptionWithTraceback(error, error.__traceback__)  # type: ignore[arg-type]  # None will do
@@ -141,12 +148,12 @@ def _encode(error: BaseException, traceback: str | None = None) -> bytes:
 
 def encode_exception(error: BaseException) -> bytes:
     """The exception of a call as bytes that are sure to unpickle, if need be of a stand-in or of the pickling error."""
-    text: str | None = '\n"""\n{}"""'.format("".join(format_exception(type(error), error, error.__traceback__)))
+    raised: BaseException | None = error
     try:
         data = _encode(error)
     except BaseException as pickling_error:
         error = pickling_error
-        text = None
+        raised = None
         try:
             data = _encode(error)
         except BaseException as hopeless:
@@ -156,7 +163,7 @@ def encode_exception(error: BaseException) -> bytes:
             if not isinstance(pickle.loads(data), BaseException):
                 raise TypeError("it unpickles as something that is no exception")
         except BaseException as why:
-            data = _encode(_stand_in(error, why), text)
+            data = _encode(_stand_in(error, why), _traceback_text(raised))
     return data
 
 
@@ -199,8 +206,7 @@ def encode_unwrapped(error: BaseException) -> bytes:
 def encode_unreadable_call(error: BaseException) -> bytes:
     """The call itself could not be unpickled here."""
     failure = UnpicklingFailed(f"The call could not be unpickled in the worker process: {_safe_repr(error)}")
-    text = "".join(format_exception(type(error), error, error.__traceback__))
-    return _encode(failure, f'\n"""\n{text}"""')
+    return _encode(failure, _traceback_text(error))
 
 
 def encode_plainly(error: BaseException) -> bytes:

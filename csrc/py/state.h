@@ -38,7 +38,8 @@ fp_state_by_type(PyTypeObject *type)
     return module ? fp_state_of(module) : NULL;
 }
 
-/* Call fastpool.<module>.<name>(*args): the parts of rare paths that are easier to read in Python. */
+/* Call <module>.<name>(*args): the parts of rare paths that are easier to read in Python. `format`: in parentheses, so
+ * that it makes a tuple. */
 PyObject *fp_call_helper(const char *module, const char *name, const char *format, ...);
 
 #endif
