@@ -77,11 +77,21 @@ class _AsCompleted:
         return self.queue.get(-1 if timeout is None else timeout)
 
 
+class _Dropped:
+    """Calls whose results nobody will take."""
+
+    def add(self, future: Future[Any]) -> None:
+        pass
+
+    def take(self, timeout: float | None) -> None:
+        raise AssertionError("the iterator has been dropped")
+
+
 class Line:
     """What feeder and consumer share: the calls that were submitted and not taken."""
 
     def __init__(self, calls: _Sorted | _AsCompleted, bound: int, low: int) -> None:
-        self.calls = calls
+        self.calls: _Sorted | _AsCompleted | _Dropped = calls
         self.bound = bound
         self.low = low  # with so many left the feeder comes back
         self.changed = threading.Condition()
@@ -179,6 +189,7 @@ class Feeder:
     def abandon(self, asked_for_a_bound: bool) -> None:
         """The iterator has been dropped."""
         self.unwanted = asked_for_a_bound
+        self.line.calls = _Dropped()
         self.go_on_alone()
 
     def go_on_alone(self) -> None:

@@ -151,3 +151,14 @@ def test_terminate_wakes_the_reader(make_pool, lazily):
     pool.join()
     eventually(lambda: threading.active_count() < before)
     assert sys.getrefcount(results) >= 2
+
+
+def test_results_of_a_dropped_iterator_are_dropped(lib, make_pool, lazily):
+    """The rest of the input is run, but what comes of it is not kept."""
+    pool, numbers = make_pool(1), Counted()
+    results = lazily(pool)(tasks.make_thing, numbers)
+    next(results)
+    before = numbers.read
+    del results
+    eventually(lambda: numbers.read > before + 3000)
+    assert sum(isinstance(thing, lib.Future) for thing in gc.get_objects()) <= 2 * 1024 + 10
