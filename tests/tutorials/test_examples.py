@@ -12,7 +12,7 @@ ARGUMENTS = {"many_small_tasks.py": ["2000"]}
 
 
 def test_there_are_examples():
-    assert len(PROGRAMS) >= 11
+    assert len(PROGRAMS) >= 18
 
 
 @pytest.mark.parametrize("name", PROGRAMS)

@@ -22,6 +22,10 @@ class Program:
         return "ProcessPoolExecutor" in self.text
 
     @property
+    def uses_multiprocessing(self):
+        return "import multiprocessing\n" in self.text and bool(re.search(r"\.(Pool|Process)\(", self.text))
+
+    @property
     def guarded(self):
         """Whether a child process may import it without running it."""
         return "__name__" in self.text
@@ -40,6 +44,12 @@ def programs(folder):
         ]
         if program.uses_executor
     ]
+
+
+def multiprocessing_programs(folder):
+    """The whole programs among what the other texts have on multiprocessing itself."""
+    blocks = [block for number in ("002", "004") for block in fenced_programs(read(folder, number), number)]
+    return [block for block in blocks if block.uses_multiprocessing]
 
 
 def read(folder, number):

@@ -1,4 +1,4 @@
-"""What the tutorials' programs find around them: pictures, and the pages that they want to read."""
+"""What the tutorials' programs find around them: pictures, texts, and the pages that they want to read."""
 
 import hashlib
 import threading
@@ -15,6 +15,8 @@ def furnish(folder):
         (folder / name).mkdir(parents=True)
     for seed, name in enumerate(PICTURES):
         draw(seed).save(folder / name)
+    for number in range(1, 5):
+        (folder / f"notes{number}.txt").write_text("so many words\n" * number)
 
 
 def draw(seed):
