@@ -11,6 +11,7 @@ from multiprocessing.pool import ExceptionWithTraceback, MaybeEncodingError  # t
 from multiprocessing.process import current_process
 from multiprocessing.reduction import DupFd, ForkingPickler
 from traceback import format_exception
+from types import TracebackType
 from typing import Any
 
 from fastpool import _core
@@ -131,10 +132,8 @@ def _safe_repr(thing: object) -> str:
         return f"<{type(thing).__qualname__} object, whose repr() raised {type(error).__name__}>"
 
 
-def _traceback_text(error: BaseException | None) -> str | None:
-    if error is None:
-        return None
-    text = "".join(format_exception(type(error), error, error.__traceback__))
+def _traceback_text(error: BaseException, traceback: TracebackType | None) -> str:
+    text = "".join(format_exception(type(error), error, traceback))
     return f'\n"""\n{text}"""'
 
 
@@ -148,12 +147,11 @@ def _encode(error: BaseException, traceback: str | None = None) -> bytes:
 
 def encode_exception(error: BaseException) -> bytes:
     """The exception of a call as bytes that are sure to unpickle, if need be of a stand-in or of the pickling error."""
-    raised: BaseException | None = error
+    raised, traceback = error, error.__traceback__  # which the standard library's wrapper takes off
     try:
         data = _encode(error)
     except BaseException as pickling_error:
         error = pickling_error
-        raised = None
         try:
             data = _encode(error)
         except BaseException as hopeless:
@@ -163,7 +161,8 @@ def encode_exception(error: BaseException) -> bytes:
             if not isinstance(pickle.loads(data), BaseException):
                 raise TypeError("it unpickles as something that is no exception")
         except BaseException as why:
-            data = _encode(_stand_in(error, why), _traceback_text(raised))
+            text = _traceback_text(error, traceback) if error is raised else None
+            data = _encode(_stand_in(error, why), text)
     return data
 
 
@@ -206,7 +205,7 @@ def encode_unwrapped(error: BaseException) -> bytes:
 def encode_unreadable_call(error: BaseException) -> bytes:
     """The call itself could not be unpickled here."""
     failure = UnpicklingFailed(f"The call could not be unpickled in the worker process: {_safe_repr(error)}")
-    return _encode(failure, _traceback_text(error))
+    return _encode(failure, _traceback_text(error, error.__traceback__))
 
 
 def encode_plainly(error: BaseException) -> bytes:

@@ -71,7 +71,8 @@ def test_queue_of_tasks(single):
     results = [single.apply_async(tasks.double, (number,)) for number in range(10)]
     for result in results:
         result.wait()
-    assert single._taskqueue.empty() and single._taskqueue.qsize() == 0
+    eventually(single._taskqueue.empty)
+    assert single._taskqueue.qsize() == 0
 
 
 @pytest.mark.fastpool_only("the standard library's idle worker takes the lock of the queue into its grave")
