@@ -1,8 +1,6 @@
 """Hundreds of kills at random moments of pools at work: every future is resolved, and rightly."""
 
-import os
 import random
-import signal
 import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -40,7 +38,7 @@ def storm(pool, dice):
     for number in range(200):
         while kill_at and kill_at[0] == number:
             kill_at.pop(0)
-            os.kill(victims.pop().pid, signal.SIGKILL)
+            processes.kill(victims.pop().pid)
         try:
             if number % 10 == 0:
                 size = dice.randrange(200_000)
@@ -88,7 +86,7 @@ def test_storm_of_waiters(lib, context, start_method):
                 thread.start()
             time.sleep(dice.random() / 20)
             for worker in list(pool._processes):
-                os.kill(worker, signal.SIGKILL)
+                processes.kill(worker)
             for thread in threads:
                 thread.join()
             assert ended == ["waited"] * 3
@@ -104,8 +102,7 @@ def test_storm_at_shutdown(lib, context, start_method):
         pool.shutdown(wait=False, cancel_futures=dice.random() < 0.5)
         time.sleep(dice.random() / 500)
         for worker in workers:
-            if processes.alive(worker):
-                os.kill(worker, signal.SIGKILL)
+            processes.kill(worker)
         pool.shutdown()
         for future in futures:
             assert future.done() or isinstance(future.exception(PATIENCE), BrokenProcessPool)

@@ -1,7 +1,5 @@
 """Workers killed at random moments of a pool at work: each item has its own value, or says that its worker died."""
 
-import contextlib
-import os
 import random
 import signal
 import threading
@@ -28,8 +26,7 @@ def killer(start_method):
             victims = [worker for worker in list(pool._pool) if processes.alive(worker.pid)]
             if victims:
                 victim = dice.choice(victims).pid
-                with contextlib.suppress(ProcessLookupError):  # it may have ended by now
-                    os.kill(victim, signal.SIGKILL)
+                if processes.kill(victim):
                     killed.append(victim)
 
     def start(pool, seed):

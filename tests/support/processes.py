@@ -74,3 +74,12 @@ def open_files():
         with contextlib.suppress(OSError):
             found[int(entry.name)] = os.readlink(entry)
     return found
+
+
+def kill(pid):
+    """SIGKILL for a process that may have ended by now; was it there?"""
+    try:
+        os.kill(pid, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
