@@ -91,7 +91,8 @@ def _bind(executor: type, pool: ModuleType, preparation_data: Any) -> None:
     # Only names are bound, to objects made once: twice over, or from two threads at a time, it comes to the same.
     for home in _HOMES:
         vars(home)["ProcessPoolExecutor"] = executor
-    sys.modules["multiprocessing.pool"] = vars(multiprocessing)["pool"] = pool
+    sys.modules["multiprocessing.pool"] = pool
+    setattr(multiprocessing, "pool", pool)  # noqa: B010  # mypy and pyright take it for a constant
     managers = sys.modules.get("multiprocessing.managers")
     if managers is not None:  # it has registered the class already
         managers.SyncManager.register("Pool", vars(pool)["Pool"], managers.PoolProxy)

@@ -10,13 +10,87 @@ import importlib
 import multiprocessing as _standard
 import sys
 from collections.abc import Callable, Iterable
-from multiprocessing import *  # noqa: F403
+from multiprocessing import (
+    Array,
+    AuthenticationError,
+    Barrier,
+    BoundedSemaphore,
+    BufferTooShort,
+    Condition,
+    Event,
+    JoinableQueue,
+    Lock,
+    Manager,
+    Pipe,
+    Process,
+    ProcessError,
+    Queue,
+    RawArray,
+    RawValue,
+    RLock,
+    Semaphore,
+    SimpleQueue,
+    TimeoutError,
+    Value,
+    active_children,
+    allow_connection_pickling,
+    cpu_count,
+    current_process,
+    freeze_support,
+    get_all_start_methods,
+    get_logger,
+    get_start_method,
+    log_to_stderr,
+    parent_process,
+    reducer,
+    set_executable,
+    set_forkserver_preload,
+    set_start_method,
+)
 from multiprocessing.context import BaseContext as _BaseContext
 from typing import Any
 
 import fastpool
 
-__all__ = list(_standard.__all__)
+__all__ = [
+    "Array",
+    "AuthenticationError",
+    "Barrier",
+    "BoundedSemaphore",
+    "BufferTooShort",
+    "Condition",
+    "Event",
+    "JoinableQueue",
+    "Lock",
+    "Manager",
+    "Pipe",
+    "Pool",
+    "Process",
+    "ProcessError",
+    "Queue",
+    "RLock",
+    "RawArray",
+    "RawValue",
+    "Semaphore",
+    "SimpleQueue",
+    "TimeoutError",
+    "Value",
+    "active_children",
+    "allow_connection_pickling",
+    "cpu_count",
+    "current_process",
+    "freeze_support",
+    "get_all_start_methods",
+    "get_context",
+    "get_logger",
+    "get_start_method",
+    "log_to_stderr",
+    "parent_process",
+    "reducer",
+    "set_executable",
+    "set_forkserver_preload",
+    "set_start_method",
+]
 
 
 class _WithPool:
@@ -40,17 +114,17 @@ class _WithPool:
 _contexts: dict[_BaseContext, _BaseContext] = {}
 
 
-def get_context(method: str | None = None) -> Any:  # type: ignore[no-redef]
+def get_context(method: str | None = None) -> Any:
     """The context of that start method, None: of the one that is set or the default."""
     context = _standard.get_context(method)
     if context not in _contexts:
-        ours = type(type(context).__name__, (_WithPool, type(context)), {"__module__": __name__})()
+        ours: Any = type(type(context).__name__, (_WithPool, type(context)), {"__module__": __name__})()
         vars(ours).update(vars(context))
         _contexts[context] = ours
     return _contexts[context]
 
 
-def Pool(  # type: ignore[no-redef]
+def Pool(
     processes: int | None = None,
     initializer: Callable[..., object] | None = None,
     initargs: Iterable[Any] = (),

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import multiprocessing.pool as _standard
-from multiprocessing.pool import *  # noqa: F403
+from multiprocessing.pool import ThreadPool
 from typing import Any
 
 from fastpool import Pool
 
-__all__ = ["Pool", "ThreadPool"]  # noqa: F405
+__all__ = ["Pool", "ThreadPool"]
 
 
 def __getattr__(name: str) -> Any:
