@@ -46,12 +46,12 @@ class ApplyResult(multiprocessing.pool.ApplyResult[_T]):
         self._callback = callback
         self._error_callback = error_callback
         self._job = next(multiprocessing.pool.job_counter)  # type: ignore[attr-defined]
-        self._follow(future)
+        self._follow(pool, future)
 
-    def _follow(self, future: Future[Any]) -> None:
+    def _follow(self, pool: Pool, future: Future[Any]) -> None:
         if self._callback or self._error_callback:
             self._future = Future()
-            future.add_done_callback(self._finish)
+            pool._team.pool.call_when_done(future, self._finish)
         else:
             self._future = future
 
@@ -140,9 +140,9 @@ class MapResult(ApplyResult[list[_T]], multiprocessing.pool.MapResult):  # type:
             self._future.set_result([None] * length)
         elif callback or error_callback:
             for chunk in chunks:
-                chunk.add_done_callback(self._count)
+                pool._team.pool.call_when_done(chunk, self._count)
 
-    def _follow(self, future: Future[Any]) -> None:
+    def _follow(self, pool: Pool, future: Future[Any]) -> None:
         self._future = future
 
     def _count(self, _: Future[Any]) -> None:

@@ -199,6 +199,16 @@ to_courier_locked(fp_pool *p, fp_task *t)
     fp_wait_notify_locked(p, &p->courier);
 }
 
+void
+fp_pool_tell_courier(fp_pool *p, fp_task *t)
+{
+    pthread_mutex_lock(&p->lock);
+    if (atomic_fetch_or(&t->state, FP_TASK_COURIER) & FP_TASK_DONE) {
+        to_courier_locked(p, t);
+    }
+    pthread_mutex_unlock(&p->lock);
+}
+
 /* The one place where a task ends. Drops the pool's reference. */
 static void
 settle_locked(fp_pool *p, fp_task *t, u32 outcome)

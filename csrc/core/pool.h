@@ -77,6 +77,9 @@ void fp_pool_count_demand(fp_pool *p);
 /* Would one more task, on top of those submitted, have a worker of its own? */
 bool fp_pool_wants_worker(fp_pool *p);
 
+/* Have the courier visit this task, `t->owner` set: when it ends, or now if it has ended. At most once for a task. */
+void fp_pool_tell_courier(fp_pool *p, fp_task *t);
+
 /* Settle what has completed. Cheap when nothing has. */
 void fp_pool_pump(fp_pool *p);
 void fp_pool_pump_locked(fp_pool *p);

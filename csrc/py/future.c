@@ -360,6 +360,36 @@ tell_courier(fp_future *f)
     return 0;
 }
 
+/* Have the courier call it, even if the future is done already. Only for a future that nobody else has seen. */
+int
+fp_future_call_in_courier(fp_pool_object *p, fp_future *f, PyObject *callback)
+{
+    if (f->callbacks == NULL && (f->callbacks = PyList_New(0)) == NULL) {
+        return -1;
+    }
+    fp_task *t = f->task;
+    if (PyList_Append(f->callbacks, callback) < 0) {
+        return -1;
+    }
+    if (t == NULL) {   /* it failed before it became a task: one that has ended stands in */
+        t = fp_task_new(0, 0, NULL, 0, NULL);
+        if (t == NULL) {
+            PyErr_NoMemory();
+            return -1;
+        }
+        fp_store_relaxed(&t->state, FP_TASK_DONE);
+    }
+    else {
+        fp_task_incref(t);
+    }
+    t->owner = Py_NewRef(f);
+    f->told = true;
+    fp_pool_tell_courier(p->pool, t);
+    fp_pool_drop_task(p->pool, t);
+    /* last: a courier that is about to leave looks at its list once more, holding the GIL */
+    return fp_pool_object_want_courier(p);
+}
+
 /* Foreign manner, from here on; unless it is done: then there is nothing left to change. */
 static int
 become_foreign(fp_future *f)
@@ -412,10 +442,7 @@ publish(fp_state *st, fp_future *f)
 int
 fp_future_deliver(fp_state *st, fp_future *f)
 {
-    if (f->foreign) {
-        if (f->task == NULL || is_final_state(f->state)) {
-            return 0;
-        }
+    if (f->foreign && f->task != NULL && !is_final_state(f->state)) {
         return publish(st, f);
     }
     refresh(f);

@@ -39,6 +39,7 @@ extern PyType_Spec fp_future_spec;
 /* A future for a task (takes the reference over), or for a call that failed before it became one. */
 fp_future *fp_future_new(PyTypeObject *type, fp_pool_object *pool, fp_task *task);
 void fp_future_fail(fp_future *f, PyObject *exception);
+int fp_future_call_in_courier(fp_pool_object *p, fp_future *f, PyObject *callback);
 /* The courier's visit: what was settled becomes visible to foreign waiters; callbacks run. */
 int fp_future_deliver(fp_state *st, fp_future *f);
 /* Wait, without the GIL, until `want` nodes of the waiter are ready. 0; 1: timed out; -1: a signal's handler raised. */

@@ -645,12 +645,28 @@ pool_deliver(PyObject *self, PyTypeObject *cls, PyObject *const *Py_UNUSED(args)
     for (;;) {
         deliver_all(st, p->pool);
         if (p->courier_leaving) {
+            p->courier_wanted = false;   /* no GIL was let go of since the list was found empty */
             Py_RETURN_NONE;
         }
         Py_BEGIN_ALLOW_THREADS
         fp_wait(p->pool, &p->pool->courier, 1, FP_NEVER);
         Py_END_ALLOW_THREADS
     }
+}
+
+static PyObject *
+pool_call_when_done(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs, PyObject *Py_UNUSED(kwnames))
+{
+    fp_state *st = fp_state_by_type(cls);
+    if (nargs != 2 || !PyObject_TypeCheck(args[0], st->Future)) {
+        PyErr_SetString(PyExc_TypeError, "call_when_done() takes a future of fastpool and a callable");
+        return NULL;
+    }
+    if (fp_refuse_after_fork(as_pool(self)->pool) ||
+        fp_future_call_in_courier(as_pool(self), (fp_future *)args[0], args[1]) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
 }
 
 /* The courier may leave once it has delivered all: called when no task is unfinished. */
@@ -778,6 +794,10 @@ static PyMethodDef pool_methods[] = {
      "attachment($self)\n--\n\nThe descriptors that a worker needs: shared memory, bell, lifeline.")},
     {"deliver", CLASS_METHOD(pool_deliver), PyDoc_STR(
      "deliver()\n\nThe courier thread's work: callbacks and foreign waiters. Returns after dismiss_courier().")},
+    {"call_when_done", CLASS_METHOD(pool_call_when_done), PyDoc_STR(
+     "call_when_done($self, future, callback, /)\n--\n\n"
+     "Call callback(future) in the courier's thread, never here, even if the future is done. Only for a future that\n"
+     "nobody else has seen.")},
     {"dismiss_courier", pool_dismiss_courier, METH_NOARGS, PyDoc_STR(
      "dismiss_courier($self)\n--\n\nLet deliver() return once nothing is left to deliver.")},
     {NULL},

@@ -280,6 +280,23 @@ def process_name():
     return multiprocessing.current_process().name
 
 
+# --- inputs
+
+
+class FailsWhenRead:
+    """Says how long it is, and raises when that many have been read."""
+
+    def __init__(self, length, given):
+        self.length, self.given = length, given
+
+    def __len__(self):
+        return self.length
+
+    def __iter__(self):
+        yield from range(self.given)
+        raise ZeroDivisionError("in the input")
+
+
 # --- what recipes put in the place of Process
 
 

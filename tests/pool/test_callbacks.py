@@ -147,6 +147,30 @@ def test_comes_in_one_thread_of_the_pool(pool, gate):
     assert threads[0] is not threading.current_thread() and threads[0].daemon
 
 
+SOON = {
+    "a value": lambda pool, call: pool.apply_async(tasks.double, (2,), callback=call),
+    "no pickle": lambda pool, call: pool.apply_async(tasks.double, (tasks.FailsToPickle(),), error_callback=call),
+    "a map's value": lambda pool, call: pool.map_async(tasks.double, range(3), callback=call),
+    "a map's input": lambda pool, call: pool.map_async(tasks.double, jobs.FailsWhenRead(1, 0), error_callback=call),
+}
+
+
+@pytest.mark.parametrize("start", SOON)
+def test_never_comes_in_the_thread_that_asks(single, start):
+    """However soon the result is there: so one may ask while one holds a lock that the callback takes."""
+    lock, threads = threading.RLock(), queue.SimpleQueue()
+
+    def callback(_):
+        with lock:
+            threads.put(threading.current_thread())
+
+    with lock:
+        for _ in range(100):
+            SOON[start](single, callback)
+    for _ in range(100):
+        assert threads.get(timeout=PATIENCE) is not threading.current_thread()
+
+
 def test_comes_in_the_order_of_the_results(single):
     calls = []
     results = [single.apply_async(tasks.echo, (number,), callback=calls.append) for number in range(100)]

@@ -123,31 +123,17 @@ def test_error_of_a_generator_leaves_map(pool):
     assert pool.map(tasks.double, [1]) == [2]
 
 
-class FailsWhenRead:
-    """Says how long it is, and raises when that many have been read."""
-
-    def __init__(self, length, given):
-        self.length, self.given = length, given
-
-    def __len__(self):
-        return self.length
-
-    def __iter__(self):
-        yield from range(self.given)
-        raise ZeroDivisionError("in the input")
-
-
 @pytest.mark.parametrize("method", ["map", "starmap"])
 def test_error_of_an_input_with_a_length(pool, method):
     with pytest.raises(ZeroDivisionError, match="^in the input$") as caught:
-        getattr(pool, method)(tasks.double, FailsWhenRead(1, 0), 1)
+        getattr(pool, method)(tasks.double, jobs.FailsWhenRead(1, 0), 1)
     assert caught.value.__cause__ is None
     assert pool.map(tasks.double, [1]) == [2]
 
 
 def test_error_after_the_last_item(pool):
     with pytest.raises(ZeroDivisionError):
-        pool.map(tasks.double, FailsWhenRead(4, 3), 1)
+        pool.map(tasks.double, jobs.FailsWhenRead(4, 3), 1)
 
 
 class CannotBeIterated:
@@ -229,7 +215,7 @@ def test_starmap_of_items_that_do_not_unpack(pool):
 @pytest.mark.parametrize("given", [0, 1, 5])
 def test_error_of_an_input_long_before_its_end(pool, given):
     with pytest.raises(ZeroDivisionError, match="^in the input$"):
-        pool.map_async(tasks.double, FailsWhenRead(10, given), 1).get(PATIENCE)
+        pool.map_async(tasks.double, jobs.FailsWhenRead(10, given), 1).get(PATIENCE)
     assert pool.map(tasks.double, [1]) == [2]
 
 

@@ -184,17 +184,19 @@ def test_signal_handler_that_raises_ends_the_wait(single, gate, limit):
     def handler(signum, frame):
         raise Interrupted
 
-    main = threading.main_thread()
+    main, waiting = threading.main_thread(), threading.Event()
 
     def interrupt():
+        waiting.wait()
         eventually(lambda: processes.sleeping(main.native_id))
         signal.pthread_kill(main.ident, signal.SIGUSR2)
 
     old = signal.signal(signal.SIGUSR2, handler)
     thread = threading.Thread(target=interrupt)
+    thread.start()
     try:
         with pytest.raises(Interrupted):
-            thread.start()
+            waiting.set()
             result.get(limit)
     finally:
         thread.join()
