@@ -77,7 +77,8 @@ def get_pool(lib, context, make_pool, warm_pools):
         if context.get_start_method() == "fork":
             return make_pool(processes)
         pool = warm_pools.get(processes)
-        if pool is None or pool._state != multiprocessing.pool.RUN or pool._cache:
+        used_up = pool is None or pool._state != multiprocessing.pool.RUN or pool._cache
+        if used_up or getattr(pool, "_feeders", None):  # one that reads on would take time from every later test
             if pool is not None:
                 end(pool)
             pool = warm_pools[processes] = lib.Pool(processes, context=context)
