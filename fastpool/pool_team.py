@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import signal
 import threading
 import weakref
 from collections.abc import Callable
@@ -43,6 +44,7 @@ class PoolTeam(Team):
         self.ending = False
         self._filling = threading.Lock()
         self._unready = 0  # workers in succession that ended before they could take a task
+        self._hopeless = False  # the next one would end in the same way
 
     def make_process(self, **options: Any) -> BaseProcess:
         hook = self.hook()
@@ -57,7 +59,10 @@ class PoolTeam(Team):
     def has_ended(self, process: BaseProcess, how: str) -> None:
         self.roster.remove(process)
         self._unready = self._unready + 1 if how == "unready" else 0
-        if self._unready > self.size and self.pool.ready == 0:
+        # one that somebody else has killed says little about the next
+        tries = 10 * self.size if process.exitcode in (-signal.SIGKILL, -signal.SIGTERM) else self.size
+        self._hopeless = self._unready > tries
+        if self._hopeless and self.pool.ready == 0:
             assert process.pid is not None
             self.break_(worker_died(process.pid, process.exitcode, None, ready=False))
 
@@ -65,8 +70,8 @@ class PoolTeam(Team):
         """As many workers as at the start. Called by the manager's thread, and by whoever asks for it."""
         with self._filling:
             while not self.ending and not self.pool.broken and len(self.by_index) < self.size:
-                if self._unready > self.size:
-                    return  # it would be the same again: those that are there go on alone
+                if self._hopeless:
+                    return  # those that are there go on alone
                 if not self._start_replacement():
                     return
 

@@ -282,3 +282,14 @@ def test_large_result_that_is_cut_off(lib, make_pool, mailbox):
         except lib.WorkerDied as error:
             assert error.pid == worker
     check_restored(pool, 1)
+
+
+@pytest.mark.methods("spawn")
+def test_somebody_else_kills_them_as_they_start(make_pool):
+    """That says nothing about the next ones: they are started all the same."""
+    pool, killed = make_pool(2), set()
+    while len(killed) < 7:
+        for worker in list(pool._pool):
+            if worker.pid not in killed and processes.kill(worker.pid):
+                killed.add(worker.pid)
+    assert pool.apply_async(tasks.double, (2,)).get(PATIENCE) == 4
