@@ -10,25 +10,29 @@ from __future__ import annotations
 import pickle
 from collections.abc import Callable
 from functools import partial
-from multiprocessing.reduction import ForkingPickler
 from types import FunctionType
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from fastpool import _core
+
+PROTOCOL = 5
 
 _HOW_TO = " To send it by value, install cloudpickle: pip install 'fastpool[cloudpickle]'."
 
 
-class _Whole:
-    """Pickles as what the two pickles hold together: in the worker nothing of this class is left."""
+class Whole:
+    """The call of a function that has no place of its own in shared memory: in the worker nothing of this class is left."""
 
-    def __init__(self, function: bytes, arguments: bytes) -> None:
-        self.pickles = (function, arguments)
+    def __init__(self, function: bytes, arguments: tuple[Any, ...]) -> None:
+        self.parts = (function, arguments)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _join, self.pickles
+        return _join, self.parts
 
 
-def _join(function: bytes, arguments: bytes) -> tuple[Any, ...]:
-    return (pickle.loads(function), *pickle.loads(arguments))
+def _join(function: bytes, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    return (pickle.loads(function), *arguments)
 
 
 def _has_no_name_in_its_module(function: object) -> bool:
@@ -46,6 +50,13 @@ def dumps(thing: object) -> bytes:
     return data
 
 
+def dump(thing: object, writer: _core._Writer) -> None:
+    """The same, into a payload of the core's."""
+    import cloudpickle
+
+    cloudpickle.Pickler(writer, PROTOCOL, writer.take_buffer).dump(thing)
+
+
 def function(function: Callable[..., object], error: BaseException | None) -> bytes | None:
     """Its pickle by value; None if it is not to blame for `error`, or cannot go by value either.
 
@@ -61,8 +72,3 @@ def function(function: Callable[..., object], error: BaseException | None) -> by
     except Exception:
         pass
     return None
-
-
-def whole(function: bytes, arguments: bytes) -> bytes:
-    """The call of a function that has no place of its own in shared memory."""
-    return bytes(ForkingPickler.dumps(_Whole(function, arguments)))

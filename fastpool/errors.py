@@ -81,10 +81,12 @@ def result_unreadable(cause: BaseException | None, function: str | None) -> Unpi
     return error
 
 
-def out_of_memory(function: str | None, size: int) -> MemoryError:
-    """The error of a future whose call or result found no room in shared memory."""
+def out_of_memory(function: str | None, size: int, limit: int) -> MemoryError:
+    """The error of a future whose call or result found no room in shared memory; `size` is 0 if it is not known."""
+    what = f"{size:,} bytes of " if size else ""
     return MemoryError(
-        f"No room in the shared memory of the pool ({size >> 20} MiB) for a call to {function} or its result."
+        f"No room in the shared memory of the pool (at most {limit >> 20:,} MiB) for {what}a call to {function} or its "
+        "result."
     )
 
 

@@ -196,7 +196,7 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
 
     def _let_go(self) -> None:
         """All has ended: shared memory and descriptors stay only for results that nobody has asked for."""
-        if threading.current_thread() not in (self._team.couriers if self._team else ()):
+        if threading.current_thread() not in (self._team.threads if self._team else ()):
             self._has_broken = bool(self._broken)
             self._team = self._pool = None
 

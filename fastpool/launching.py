@@ -6,6 +6,7 @@ Actors:
     Manager   a thread per pool. Sleeps in C until a worker ends, the last task of a closed pool has ended, or
               the ring of tasks runs low (which C handles alone). Never runs user code.
     courier   a thread per pool, started when a future first needs it: callbacks and foreign waiters.
+    sender    a thread that lives while there are calls to be pickled later, because too much is on its way already.
 """
 
 from __future__ import annotations
@@ -55,11 +56,11 @@ def _interrupts_blocked(start_method: str | None) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_courier(couriers: list[threading.Thread], daemon: bool, pool: _core.Pool) -> None:
-    """Called by the pool. (A method of Team would tie the two in a cycle.)"""
-    courier = threading.Thread(target=pool.deliver, name="fastpool-courier", daemon=daemon)
-    courier.start()
-    couriers.append(courier)
+def _start_thread(threads: list[threading.Thread], daemon: bool, pool: _core.Pool, method: str, name: str) -> None:
+    """Called by the pool, for a thread that runs one of its methods. (A method of Team would tie the two in a cycle.)"""
+    thread = threading.Thread(target=getattr(pool, method), name=f"fastpool-{name}", daemon=daemon)
+    thread.start()
+    threads[:] = [*filter(threading.Thread.is_alive, threads), thread]
 
 
 class Team:
@@ -84,8 +85,8 @@ class Team:
         self.initargs = initargs
         self.max_tasks = max_tasks
         self.by_index: dict[int, BaseProcess] = {}
-        self.couriers: list[threading.Thread] = []
-        self.pool = _core.Pool(size, Future, partial(_start_courier, self.couriers, self.replaces), self.replaces)
+        self.threads: list[threading.Thread] = []
+        self.pool = _core.Pool(size, Future, partial(_start_thread, self.threads, self.replaces), self.replaces)
         self.attachment = worker.Attachment(*self.pool.attachment())
 
     def make_process(self, **options: Any) -> BaseProcess:
@@ -215,7 +216,7 @@ class Manager(threading.Thread):
     def join_all(self, timeout: float | None = None) -> None:
         """Wait for the end of the pool: this thread, and every callback, unless one of them is waiting here."""
         end = None if timeout is None else time.monotonic() + timeout
-        for thread in (self, *self.team.couriers):
+        for thread in (self, *self.team.threads):
             if thread is not threading.current_thread():
                 thread.join(None if end is None else max(end - time.monotonic(), 0))
 

@@ -66,6 +66,12 @@ first_free(const fp_block_span *s)
     return i * 64u + (u32)__builtin_ctzll(~s->taken[i]);
 }
 
+bool
+fp_blocks_is_run(u64 size)
+{
+    return shift_for(size) > FP_BLOCK_MAX_SHIFT;
+}
+
 int
 fp_blocks_alloc(fp_blocks *b, u64 size, u64 *offset)
 {

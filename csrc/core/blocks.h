@@ -30,6 +30,8 @@ typedef struct {
 
 void fp_blocks_init(fp_blocks *b, const fp_shm *shm);
 void fp_blocks_fini(fp_blocks *b);
+/* Is such a block a run of spans, which needs no lock and no bookkeeping? */
+bool fp_blocks_is_run(u64 size);
 /* 0 with `*offset`, or FP_NOMEM. */
 int fp_blocks_alloc(fp_blocks *b, u64 size, u64 *offset);
 void fp_blocks_free(fp_blocks *b, u64 offset, u64 size);

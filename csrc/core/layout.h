@@ -60,13 +60,14 @@ enum {
 };
 
 #define FP_SLOT 512u
-#define FP_INLINE (FP_SLOT - 40u)
+#define FP_INLINE (FP_SLOT - 48u)
 
 typedef struct {
     _Alignas(64) fp_a64 sl_state;
     fp_a32 sl_next;    /* worker, before it lists the slot: index + 1 of the next, or 0 */
     u32 sl_fn;         /* parent: id in the function table, 0 for none */
     u64 sl_len;        /* bytes of payload: the call's, later the reply's */
+    u64 sl_stream;     /* of these, the pickle; behind it its buffers: see payload.h */
     u64 sl_offset;     /* where they are: 0 inline, else offset in the file */
     u32 sl_kind;       /* FP_CALL_* or FP_REPLY_* */
     u32 sl_ring_end;   /* reply in the worker's ring: its position after this reply, else 0 */

@@ -133,6 +133,18 @@ fp_release_pages(int fd, u64 offset, u64 size)
     fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size);
 }
 
+#define HUGE_PAGE (2u << 20)
+
+void
+fp_want_huge_pages(void *memory, u64 size)
+{
+    uintptr_t from = ((uintptr_t)memory + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
+    uintptr_t to = ((uintptr_t)memory + size) & ~(uintptr_t)(HUGE_PAGE - 1);
+    if (from < to) {
+        madvise((void *)from, to - from, MADV_HUGEPAGE);   /* refused: then in small ones */
+    }
+}
+
 /* "max 100000" or "150000 100000": quota and period in us; 0 = no quota. */
 static unsigned
 cgroup_quota_cpus(void)

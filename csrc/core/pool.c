@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#define PLACE_BUDGET (256u << 20)  /* bytes of calls that have been pickled and have not ended */
 #define SMALL_REPLY (256u << 10)   /* up to here a reply is copied out of shared memory at once */
 
 /* ------------------------------------------------------------------ life */
@@ -65,6 +66,7 @@ fp_pool_new(fp_pool **pool, u32 nworkers)
     p->bell = -1;
     p->fork_generation = fp_fork_generation();
     fp_waiter_init(&p->courier);
+    fp_waiter_init(&p->sender);
     fp_spin_init(&p->spin);
     fp_nap_init(&p->nap);
     /* half of the memory: what the pool holds in transit must leave room for what it is made from */
@@ -78,6 +80,7 @@ fp_pool_new(fp_pool **pool, u32 nworkers)
         return rc;
     }
     fp_blocks_init(&p->blocks, &p->shm);
+    p->place_budget = PLACE_BUDGET;
     *pool = p;
     return FP_OK;
 }
@@ -181,6 +184,96 @@ fp_pool_wants_worker(fp_pool *p)
     return wants;
 }
 
+/* ------------------------------------------------------ room for payloads */
+
+/* May a payload be placed? As many as keep every worker busy, and more while they are few bytes. */
+static bool
+has_room_locked(const fp_pool *p)
+{
+    return p->placed_bytes < p->place_budget || p->placed <= p->shm.nworkers;
+}
+
+static void
+count_room_locked(fp_pool *p, u64 size, int n)
+{
+    p->placed += (u32)n;
+    p->placed_bytes += (u64)n * size;
+    if (n < 0 && p->room_wanted) {
+        p->room_wanted = false;
+        atomic_fetch_add(&p->sender.nready, 1);
+        fp_wait_notify_locked(p, &p->sender);
+    }
+}
+
+static void
+free_room_locked(fp_pool *p, u64 block, u64 size)
+{
+    fp_blocks_free(&p->blocks, block, size);
+    count_room_locked(p, size, -1);
+}
+
+/* It could not be had: FP_FULL if others will give theirs back. */
+static int
+no_room(fp_pool *p)
+{
+    int rc = FP_NOMEM;
+    pthread_mutex_lock(&p->lock);
+    fp_pool_pump_locked(p);
+    if (p->placed > 0) {
+        p->room_wanted = true;
+        rc = FP_FULL;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return rc;
+}
+
+int
+fp_pool_room(fp_pool *p, u64 size, u64 *block)
+{
+    int rc;
+    if (fp_blocks_is_run(size)) {   /* takes its time, and needs no lock */
+        rc = fp_spans_claim(&p->shm, FP_SPAN_PARENT, 0, size, block);
+        pthread_mutex_lock(&p->lock);
+    }
+    else {
+        pthread_mutex_lock(&p->lock);
+        rc = fp_blocks_alloc(&p->blocks, size, block);
+    }
+    if (rc == FP_OK) {
+        count_room_locked(p, size, 1);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return rc == FP_OK ? FP_OK : no_room(p);
+}
+
+void
+fp_pool_free_room(fp_pool *p, u64 block, u64 size)
+{
+    pthread_mutex_lock(&p->lock);
+    free_room_locked(p, block, size);
+    pthread_mutex_unlock(&p->lock);
+}
+
+bool
+fp_pool_has_room(fp_pool *p, bool wake)
+{
+    pthread_mutex_lock(&p->lock);
+    fp_pool_pump_locked(p);
+    bool has = has_room_locked(p);
+    p->room_wanted = wake && !has;
+    pthread_mutex_unlock(&p->lock);
+    return has;
+}
+
+static void
+free_call_block_locked(fp_pool *p, fp_task *t)
+{
+    if (t->block) {
+        free_room_locked(p, t->block, t->size);
+        t->block = 0;
+    }
+}
+
 /* ------------------------------------------------------------- settling */
 
 static void
@@ -213,6 +306,7 @@ fp_pool_tell_courier(fp_pool *p, fp_task *t)
 static void
 settle_locked(fp_pool *p, fp_task *t, u32 outcome)
 {
+    free_call_block_locked(p, t);   /* if it was never sent */
     t->outcome = outcome;
     u32 old = atomic_fetch_or(&t->state, FP_TASK_DONE);   /* publishes the outcome */
     if (t->nodes != NULL) {
@@ -227,14 +321,6 @@ settle_locked(fp_pool *p, fp_task *t, u32 outcome)
     }
 }
 
-static void
-free_call_block_locked(fp_pool *p, fp_task *t)
-{
-    if (t->block) {
-        fp_blocks_free(&p->blocks, t->block, t->size);
-        t->block = 0;
-    }
-}
 
 /* The slot is nobody's from here on; its task, if it still had one, is returned. */
 static fp_task *
@@ -292,9 +378,10 @@ collect_reply_locked(fp_pool *p, u32 s, u32 w, fp_task *t)
     u32 kind = sl->sl_kind, ring_end = sl->sl_ring_end;
     u64 size = sl->sl_len, offset = sl->sl_offset;
     t->reply_kind = kind;
+    t->reply_stream = sl->sl_stream;
     switch (kind) {
     case FP_REPLY_NONE: return FP_OUTCOME_REPLY;
-    case FP_REPLY_NOMEM: return FP_OUTCOME_NOMEM;
+    case FP_REPLY_NOMEM: t->reply_size = size; return FP_OUTCOME_NOMEM;
     case FP_REPLY_VALUE:
     case FP_REPLY_ERROR: break;
     default: return FP_OUTCOME_CORRUPT;
@@ -364,45 +451,32 @@ finish_slot_locked(fp_pool *p, u32 s, u32 w)
 
 /* -------------------------------------------------------- submit and refill */
 
-/* Where the payload of a call to be sent goes: the slot or a block. */
-static int
-place_call_locked(fp_pool *p, fp_task *t, u32 s, const u8 *data)
+static void
+fill_slot_locked(fp_pool *p, const fp_task *t, u32 s)
 {
     fp_slot_shm *sl = &p->shm.slots[s];
-    u8 *to = sl->sl_inline;
-    sl->sl_offset = 0;
-    if (t->size > FP_INLINE) {
-        int rc = fp_blocks_alloc(&p->blocks, t->size, &t->block);
-        if (rc != FP_OK) {
-            return rc;
-        }
-        sl->sl_offset = t->block;
-        to = fp_shm_at(&p->shm, t->block);
+    sl->sl_offset = t->block;
+    if (t->block == 0) {
+        memcpy(sl->sl_inline, t->small, t->size);
     }
-    memcpy(to, data, t->size);
     sl->sl_kind = t->kind;
     sl->sl_fn = t->fn;
     sl->sl_len = t->size;
-    return FP_OK;
+    sl->sl_stream = t->stream;
 }
 
-/* 0: it is in the ring. FP_FULL: not now. FP_NOMEM: it can never be, or not before others end.
- * FP_CORRUPT: shared memory is damaged. */
+/* 0: it is in the ring. FP_FULL: not now. FP_CORRUPT: shared memory is damaged. */
 static int
-send_locked(fp_pool *p, fp_task *t, const u8 *data)
+send_locked(fp_pool *p, fp_task *t)
 {
-    if (p->nfree == 0) {
+    if (p->nfree == 0 || t->unplaced) {
         return FP_FULL;
     }
     u32 s = p->free_slots[p->nfree - 1];
-    int rc = place_call_locked(p, t, s, data);
-    if (rc != FP_OK) {
-        return rc;
-    }
+    fill_slot_locked(p, t, s);
     u32 generation = p->slots[s].generation + 1;
-    rc = fp_publish(&p->shm, &p->tail, s, generation);
+    int rc = fp_publish(&p->shm, &p->tail, s, generation);
     if (rc != FP_OK) {
-        free_call_block_locked(p, t);
         return rc;
     }
     p->nfree--;
@@ -414,16 +488,9 @@ send_locked(fp_pool *p, fp_task *t, const u8 *data)
     return FP_OK;
 }
 
-static int
-to_backlog_locked(fp_pool *p, fp_task *t, const u8 *data)
+static void
+to_backlog_locked(fp_pool *p, fp_task *t)
 {
-    if (t->size > FP_INLINE) {
-        t->call = malloc(t->size);
-        if (t->call == NULL) {
-            return FP_NOMEM;
-        }
-        memcpy(t->call, data, t->size);
-    }
     t->next = NULL;
     if (p->backlog_last != NULL) {
         p->backlog_last->next = t;
@@ -433,7 +500,6 @@ to_backlog_locked(fp_pool *p, fp_task *t, const u8 *data)
     }
     p->backlog_last = t;
     p->nbacklog++;
-    return FP_OK;
 }
 
 static fp_task *
@@ -446,13 +512,6 @@ take_backlog_locked(fp_pool *p)
     }
     t->next = NULL;
     return t;
-}
-
-/* Is anything with the workers that will free memory when it ends? */
-static bool
-anything_sent_locked(const fp_pool *p)
-{
-    return p->nfree < p->shm.nslots;
 }
 
 static void break_locked(fp_pool *p, fp_death death);
@@ -474,8 +533,8 @@ refill_locked(fp_pool *p)
             fp_pool_drop_task(p, take_backlog_locked(p));
             continue;
         }
-        int rc = send_locked(p, t, t->call != NULL ? t->call : t->small);
-        if (rc == FP_FULL || (rc == FP_NOMEM && anything_sent_locked(p))) {
+        int rc = send_locked(p, t);
+        if (rc == FP_FULL) {
             break;
         }
         if (rc == FP_CORRUPT) {
@@ -484,13 +543,6 @@ refill_locked(fp_pool *p)
         }
         take_backlog_locked(p);
         p->nbacklog--;
-        free(t->call);
-        t->call = NULL;
-        if (rc != FP_OK) {
-            p->served++;
-            settle_locked(p, t, FP_OUTCOME_NOMEM);
-            continue;
-        }
         sent = true;
     }
     if (sent) {
@@ -553,40 +605,78 @@ arm_bell_locked(fp_pool *p)
 
 /* Into the ring if it may overtake nobody, else into the backlog. */
 static int
-accept_locked(fp_pool *p, fp_task *t, const u8 *data, bool *in_ring)
+accept_locked(fp_pool *p, fp_task *t, bool *in_ring)
 {
-    int rc = p->backlog_first == NULL ? send_locked(p, t, data) : FP_FULL;
+    int rc = p->backlog_first == NULL ? send_locked(p, t) : FP_FULL;
     *in_ring = rc == FP_OK;
-    if (rc == FP_FULL || (rc == FP_NOMEM && anything_sent_locked(p))) {
-        rc = to_backlog_locked(p, t, data);
+    if (rc == FP_CORRUPT) {
+        break_damaged_locked(p);
+        return FP_BROKEN;
+    }
+    if (rc == FP_FULL) {
+        to_backlog_locked(p, t);
         arm_bell_locked(p);
     }
-    else if (rc == FP_CORRUPT) {
-        break_damaged_locked(p);
-        rc = FP_BROKEN;
-    }
-    if (rc == FP_OK) {
-        fp_task_incref(t);
-        p->demanded++;
-        atomic_fetch_add(&p->unfinished, 1);
-    }
-    return rc;
+    fp_task_incref(t);
+    p->demanded++;
+    atomic_fetch_add(&p->unfinished, 1);
+    return FP_OK;
 }
 
 int
-fp_pool_submit(fp_pool *p, fp_task *t, const u8 *data)
+fp_pool_submit(fp_pool *p, fp_task *t)
 {
     bool in_ring = false;
     pthread_mutex_lock(&p->lock);
     if (p->nfree == 0) {
         fp_pool_pump_locked(p);
     }
-    int rc = p->broken ? FP_BROKEN : p->closed ? FP_CLOSED : accept_locked(p, t, data, &in_ring);
+    int rc = p->broken ? FP_BROKEN : p->closed ? FP_CLOSED : accept_locked(p, t, &in_ring);
     pthread_mutex_unlock(&p->lock);
     if (in_ring) {
         fp_wake_for_task(&p->shm);
     }
     return rc;
+}
+
+bool
+fp_pool_place(fp_pool *p, fp_task *t, u64 block, u64 size, u64 stream)
+{
+    pthread_mutex_lock(&p->lock);
+    bool wanted = !fp_task_is_done(t);
+    if (wanted) {
+        t->block = block;
+        t->size = size;
+        t->stream = stream;
+        t->unplaced = false;
+        refill_locked(p);
+        arm_bell_locked(p);
+    }
+    else if (block) {
+        free_room_locked(p, block, size);
+    }
+    pthread_mutex_unlock(&p->lock);
+    return wanted;
+}
+
+void
+fp_pool_fail_unplaced(fp_pool *p, fp_task *t, fp_death *death)
+{
+    pthread_mutex_lock(&p->lock);
+    if (!fp_task_is_done(t)) {
+        t->death = death;
+        p->nbacklog--;
+        p->served++;
+        fp_task_incref(t);   /* the backlog lets go of it later, in refill */
+        settle_locked(p, t, death ? FP_OUTCOME_BROKEN : FP_OUTCOME_NOMEM);
+        refill_locked(p);
+        arm_bell_locked(p);
+    }
+    else if (death != NULL) {
+        fp_death_clear(death);
+        free(death);
+    }
+    pthread_mutex_unlock(&p->lock);
 }
 
 /* ------------------------------------------------------------------- pump */

@@ -52,6 +52,10 @@ typedef struct fp_pool {
     fp_a32 broken;                    /* read anywhere */
     fp_death death;                   /* why it broke; written once, before `broken` */
     fp_waiter *leader, *followers;
+    u32 placed;                       /* payloads of calls in blocks */
+    u64 placed_bytes, place_budget;
+    bool room_wanted;                 /* by the sender, which waits: */
+    fp_waiter sender;
     fp_waiter courier;                /* the courier thread's; its queue: */
     fp_task *courier_first, *courier_last;
     char *labels[FP_NFUNCTIONS];      /* names of the functions in the table */
@@ -69,9 +73,19 @@ int fp_pool_add_function(fp_pool *p, const u8 *data, u64 size, const char *label
 /* The same for one that goes by value, of any size; such have half of the table and FP_BY_VALUE_MAX bytes. */
 int fp_pool_add_function_by_value(fp_pool *p, const u8 *data, u64 size, const char *label);
 
-/* Hand a task over (the pool takes a reference of its own). `data`: its payload.
- * 0, FP_CLOSED, FP_BROKEN or FP_NOMEM. */
-int fp_pool_submit(fp_pool *p, fp_task *t, const u8 *data);
+/* Room in shared memory for the payload of a call, if it is larger than FP_INLINE: to be written, and handed over
+ * with a task or given back. 0; FP_FULL: not before others end, then `sender` is woken; FP_NOMEM. */
+int fp_pool_room(fp_pool *p, u64 size, u64 *block);
+void fp_pool_free_room(fp_pool *p, u64 block, u64 size);
+/* May one more payload be placed? If not, and if `wake`, `sender` is woken when another has ended. */
+bool fp_pool_has_room(fp_pool *p, bool wake);
+/* Hand a task over (the pool takes a reference of its own), its payload in `small` or `block`, or to be placed later,
+ * in its turn. 0, FP_CLOSED or FP_BROKEN. */
+int fp_pool_submit(fp_pool *p, fp_task *t);
+/* The payload of an unplaced task: in `block`, which is taken over, or, if that is 0, in `small`. False: it has ended. */
+bool fp_pool_place(fp_pool *p, fp_task *t, u64 block, u64 size, u64 stream);
+/* An unplaced task has no payload: it ends with `death` (malloc, taken over), or, if that is NULL, out of memory. */
+void fp_pool_fail_unplaced(fp_pool *p, fp_task *t, fp_death *death);
 /* A call that will never become a task still asked for a worker. */
 void fp_pool_count_demand(fp_pool *p);
 /* Would one more task, on top of those submitted, have a worker of its own? */

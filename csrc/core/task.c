@@ -3,10 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-fp_task *
-fp_task_new(u32 fn, u32 kind, const u8 *data, u64 size, char *label)
+static fp_task *
+task_alloc(u32 fn, u32 kind, char *label, u64 room)
 {
-    u64 room = size <= FP_INLINE ? size : 0;
     fp_task *t = malloc(sizeof *t + room);
     if (t == NULL) {
         return NULL;
@@ -15,10 +14,31 @@ fp_task_new(u32 fn, u32 kind, const u8 *data, u64 size, char *label)
     fp_store_relaxed(&t->refs, 1);
     t->fn = fn;
     t->kind = kind;
-    t->size = size;
     t->label = label;
-    if (room) {
-        memcpy(t->small, data, room);
+    return t;
+}
+
+fp_task *
+fp_task_new(u32 fn, u32 kind, const fp_payload *payload, char *label)
+{
+    bool is_small = payload->size <= FP_INLINE;
+    fp_task *t = task_alloc(fn, kind, label, is_small ? payload->size : 0);
+    if (t != NULL) {
+        t->size = payload->size;
+        t->stream = payload->stream;
+        if (is_small) {
+            fp_payload_write(payload, t->small);
+        }
+    }
+    return t;
+}
+
+fp_task *
+fp_task_new_unplaced(u32 fn, u32 kind, char *label)
+{
+    fp_task *t = task_alloc(fn, kind, label, FP_INLINE);
+    if (t != NULL) {
+        t->unplaced = true;
     }
     return t;
 }
@@ -50,7 +70,6 @@ fp_task_free(fp_task *t)
         fp_death_clear(t->death);
         free(t->death);
     }
-    free(t->call);
     free(t->reply);
     free(t->label);
     free(t);

@@ -12,6 +12,7 @@
 
 #include <stddef.h>
 #include "layout.h"
+#include "payload.h"
 
 enum { FP_TASK_QUEUED = 0, FP_TASK_SENT = 1, FP_TASK_DONE = 2, FP_TASK_COURIER = 4 };
 
@@ -45,23 +46,26 @@ typedef struct fp_task {
     fp_a32 state;
     u32 slot, generation;   /* while SENT */
     u32 kind, fn;           /* FP_CALL_*, function id */
-    u64 size;               /* of the call's payload */
-    u64 block;              /* while SENT: where it lies in the blocks, 0 if inline */
-    u8 *call;               /* while QUEUED: the payload, here or in `small` */
+    u64 size, stream;       /* of the call's payload */
+    u64 block;              /* until it has ended: where the payload lies in the blocks, 0 if in `small` */
     char *label;            /* what runs, for messages; NULL: the function table knows */
     struct fp_task *next;   /* in the backlog */
     struct fp_task *next_for_courier;
     struct fp_node *nodes;  /* who waits natively */
     void *owner;            /* the Future, once COURIER is set (a strong reference) */
     u8 *reply;              /* private copy, or NULL */
-    u64 reply_size, reply_offset;
+    u64 reply_size, reply_stream, reply_offset;
+    bool unplaced;          /* while QUEUED: it has no payload yet */
     fp_death *death;        /* its own worker's (malloc), or NULL; set before fp_pool_fail */
     u32 outcome, reply_kind;
     u8 small[];
 } fp_task;
 
-/* A task with one reference; a payload of up to FP_INLINE bytes is copied, `label` is taken over. */
-fp_task *fp_task_new(u32 fn, u32 kind, const u8 *data, u64 size, char *label);
+/* A task with one reference; a payload of up to FP_INLINE bytes is copied, a larger one must be placed
+ * (fp_pool_room); `label` is taken over. */
+fp_task *fp_task_new(u32 fn, u32 kind, const fp_payload *payload, char *label);
+/* The same, its payload to come: `small` has room for FP_INLINE bytes. */
+fp_task *fp_task_new_unplaced(u32 fn, u32 kind, char *label);
 void fp_task_incref(fp_task *t);
 /* True if that was the last reference: the caller frees what it holds, then calls fp_task_free. */
 bool fp_task_decref(fp_task *t);

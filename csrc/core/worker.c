@@ -58,6 +58,7 @@ read_call(const fp_worker *k, fp_call *call)
     call->kind = sl->sl_kind;
     call->fn = sl->sl_fn;
     call->size = sl->sl_len;
+    call->stream = sl->sl_stream;
     call->data = sl->sl_offset ? fp_shm_at(&k->shm, sl->sl_offset) : sl->sl_inline;
 }
 
@@ -168,6 +169,7 @@ fp_worker_complete(fp_worker *k, const fp_call *call, const fp_reply *reply)
     fp_slot_shm *sl = &k->shm.slots[call->slot];
     sl->sl_kind = reply->kind;
     sl->sl_len = reply->size;
+    sl->sl_stream = reply->stream;
     sl->sl_offset = reply->offset;
     sl->sl_ring_end = reply->ring_end;
     u32 flags;

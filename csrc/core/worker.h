@@ -25,13 +25,13 @@ typedef struct {
     u32 slot, generation;
     u32 kind, fn;       /* FP_CALL_*, id in the function table */
     const u8 *data;     /* the payload: valid until the reply is begun */
-    u64 size;
+    u64 size, stream;
 } fp_call;
 
 typedef struct {
     u32 kind;           /* FP_REPLY_* */
     u32 ring_end;
-    u64 offset, size;
+    u64 offset, size, stream;
 } fp_reply;
 
 /* Takes both descriptors over. 0, FP_SYSTEM or FP_CORRUPT. */

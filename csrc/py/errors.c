@@ -95,6 +95,24 @@ fp_death_exception(const fp_death *d)
     return fp_call_helper("fastpool.errors", "worker_died", "(iOzi)", d->pid, Py_None, d->label, (int)d->ready);
 }
 
+static PyObject *
+out_of_memory(const fp_pool *p, const char *label, u64 size)
+{
+    return fp_call_helper("fastpool.errors", "out_of_memory", "(zKK)", label, (unsigned long long)size,
+                          (unsigned long long)((u64)p->shm.nspans * FP_SPAN));
+}
+
+PyObject *
+fp_raise_out_of_memory(const fp_pool *p, const char *label, u64 size)
+{
+    PyObject *exc = out_of_memory(p, label, size);
+    if (exc != NULL) {
+        PyErr_SetObject((PyObject *)Py_TYPE(exc), exc);
+        Py_DECREF(exc);
+    }
+    return NULL;
+}
+
 PyObject *
 fp_outcome_exception(const fp_pool *p, const fp_task *t)
 {
@@ -104,8 +122,7 @@ fp_outcome_exception(const fp_pool *p, const fp_task *t)
         exc = fp_death_exception(t->death != NULL ? t->death : &p->death);
         break;
     case FP_OUTCOME_NOMEM:
-        exc = fp_call_helper("fastpool.errors", "out_of_memory", "(zK)", fp_pool_label(p, t),
-                             (unsigned long long)((u64)p->shm.nspans * FP_SPAN));
+        exc = out_of_memory(p, fp_pool_label(p, t), t->reply_size);
         break;
     default:
         exc = fp_call_helper("fastpool.errors", "pool_broken", "(s)",

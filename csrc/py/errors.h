@@ -11,6 +11,8 @@ PyObject *fp_raise_code(int code);
 bool fp_refuse_after_fork(const fp_pool *p);
 /* A new exception object for a task whose outcome is neither a reply nor a cancellation. */
 PyObject *fp_outcome_exception(const fp_pool *p, const fp_task *t);
+/* Raise the MemoryError of a payload of `size` bytes that found no room. NULL. */
+PyObject *fp_raise_out_of_memory(const fp_pool *p, const char *label, u64 size);
 /* A new exception object for a death; NULL with an exception. */
 PyObject *fp_death_exception(const fp_death *d);
 /* Fetch the current exception as one object, normalised, with its traceback. */

@@ -4,7 +4,7 @@
  * worker might have to be started, submit() asks the Python method `_prepare()` first: it starts what is
  * missing, or raises what the standard library raises.
  */
-#include "pool_object.h"
+#include "submit.h"
 
 #include <structmember.h>
 
@@ -46,20 +46,24 @@ executor_submit(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssi
                         "ProcessPoolExecutor.submit() missing 1 required positional argument: 'fn'");
         return NULL;
     }
-    if (!is_ready(e) && prepare(st, e) < 0) {
-        return NULL;
-    }
+    bool prepared = false;
     for (;;) {
+        if (prepared || !is_ready(e)) {   /* the second time it was closed or broken meanwhile: this says so */
+            if (prepare(st, e) < 0) {
+                return NULL;
+            }
+            prepared = true;
+        }
         fp_pool_object *pool = (fp_pool_object *)Py_NewRef(e->pool);
-        PyObject *f = fp_pool_object_submit(st, pool, args[0], args + 1, nargs - 1, kwnames, 0);
+        PyObject *f = fp_submit(st, pool, args[0], args + 1, nargs - 1, kwnames, 0);
+        if (f == NULL && !PyErr_Occurred() && prepared && pool->pool->broken) {
+            f = fp_submit_to_broken(pool);   /* the call was accepted before: the workers that it started have died */
+        }
         Py_DECREF(pool);
         if (f != NULL || PyErr_Occurred()) {
             return f;
         }
-        /* closed or broken meanwhile: this says so */
-        if (prepare(st, e) < 0) {
-            return NULL;
-        }
+        prepared = true;
     }
 }
 

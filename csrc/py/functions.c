@@ -1,5 +1,6 @@
 #include "functions.h"
 #include "pickling.h"
+#include "unpickling.h"
 #include "../core/error.h"
 
 #include <string.h>
@@ -102,7 +103,10 @@ add_to_table(fp_state *st, fp_pool *pool, PyObject *function)
         return -1;
     }
     char *label = fp_function_label(st, function);
-    int id = fp_pool_add_function(pool, p->writer->data, p->writer->size, label ? label : "?");
+    /* by name it is one small piece; anything else does not fit */
+    const fp_payload *payload = &p->payload;
+    int id = payload->npieces == 1 && payload->nbuffers == 0
+           ? fp_pool_add_function(pool, payload->pieces->data, payload->size, label ? label : "?") : FP_FULL;
     free(label);
     fp_pickler_give_back(st, p);
     return id > 0 ? id : 0;   /* a full table: these calls are pickled whole */
@@ -235,14 +239,14 @@ fp_function_find(fp_state *st, fp_found_function *found, const u8 *data, size_t 
 {
     if (by_value) {
         if (found->function == NULL) {
-            found->function = fp_unpickle(st, data, size);
+            found->function = fp_unpickle(st, data, size, size);
         }
         return Py_XNewRef(found->function);
     }
     if (found->function != NULL && look_up(st, found->module, found->name) == found->function) {
         return Py_NewRef(found->function);
     }
-    PyObject *function = fp_unpickle(st, data, size);
+    PyObject *function = fp_unpickle(st, data, size, size);
     PyObject *module = NULL, *name = NULL;
     if (function == NULL || !names_of(st, function, &module, &name)) {
         return function;

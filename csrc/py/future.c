@@ -1,6 +1,6 @@
 #include "future.h"
 #include "errors.h"
-#include "pickling.h"
+#include "unpickling.h"
 #include "../core/error.h"
 #include "../core/os.h"
 
@@ -85,7 +85,7 @@ read_reply(fp_state *st, const fp_pool *pool, const fp_task *t, PyObject **resul
     if (t->reply_offset && fp_refuse_after_fork(pool)) {
         return -1;
     }
-    PyObject *object = fp_unpickle(st, reply_data(pool, t), t->reply_size);
+    PyObject *object = fp_unpickle(st, reply_data(pool, t), t->reply_size, t->reply_stream);
     if (object == NULL) {
         if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
             return -1;
@@ -372,7 +372,7 @@ fp_future_call_in_courier(fp_pool_object *p, fp_future *f, PyObject *callback)
         return -1;
     }
     if (t == NULL) {   /* it failed before it became a task: one that has ended stands in */
-        t = fp_task_new(0, 0, NULL, 0, NULL);
+        t = fp_task_new_unplaced(0, 0, NULL);
         if (t == NULL) {
             PyErr_NoMemory();
             return -1;

@@ -1,6 +1,7 @@
 /* fastpool._core: the module, its types and its state. */
 #include "future.h"
 #include "pickling.h"
+#include "unpickling.h"
 #include "worker_loop.h"
 #include "../core/error.h"
 
@@ -66,6 +67,7 @@ borrow(fp_state *st)
         const char *module, *name;
     } wanted[] = {
         {&st->loads, "pickle", "loads"},
+        {&st->Unpickler, "pickle", "Unpickler"},
         {&st->ForkingPickler, "multiprocessing.reduction", "ForkingPickler"},
         {&st->copyreg_reducers, "copyreg", "dispatch_table"},
         {&st->BaseFuture, "concurrent.futures._base", "Future"},
@@ -103,6 +105,7 @@ intern(fp_state *st)
     } wanted[] = {
         {&st->s_dump, "dump"},     {&st->s_clear_memo, "clear_memo"}, {&st->s_dispatch_table, "dispatch_table"}, {&st->s_prepare, "_prepare"},
         {&st->s_module, "__module__"}, {&st->s_qualname, "__qualname__"},
+        {&st->s_load, "load"}, {&st->s_take_buffer, "take_buffer"},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         *wanted[i].place = PyUnicode_InternFromString(wanted[i].text);
@@ -110,7 +113,8 @@ intern(fp_state *st)
             return -1;
         }
     }
-    return 0;
+    st->buffers_keyword = Py_BuildValue("(s)", "buffers");
+    return st->buffers_keyword ? 0 : -1;
 }
 
 static int
@@ -120,6 +124,7 @@ module_exec(PyObject *module)
     fp_fork_watch();
     if (borrow(st) < 0 || intern(st) < 0 ||
         add_type(module, &fp_writer_spec, &st->Writer) < 0 ||
+        add_type(module, &fp_reader_spec, &st->Reader) < 0 ||
         add_type(module, &fp_reducers_spec, &st->Reducers) < 0 ||
         add_type(module, &fp_future_spec, &st->Future) < 0 ||
         add_type(module, &fp_pool_object_spec, &st->Pool) < 0 ||
@@ -132,9 +137,9 @@ module_exec(PyObject *module)
 }
 
 #define EACH_OBJECT(X)                                                                              \
-    X(Writer) X(Reducers) X(Future) X(Pool) X(Executor) X(WaitSet) X(CompletionQueue) X(loads) X(ForkingPickler) X(BaseFuture)     \
+    X(Writer) X(Reader) X(Reducers) X(Future) X(Pool) X(Executor) X(WaitSet) X(CompletionQueue) X(loads) X(Unpickler) X(ForkingPickler) X(BaseFuture)     \
     X(CancelledError) X(TimeoutError) X(Condition) X(modules) X(s_dump) X(s_clear_memo) X(s_dispatch_table) X(forking_reducers) X(copyreg_reducers)          \
-    X(s_prepare) X(s_module) X(s_qualname)                                                          \
+    X(s_prepare) X(s_module) X(s_qualname) X(s_load) X(s_take_buffer) X(buffers_keyword)                                                          \
     X(state_names[0]) X(state_names[1]) X(state_names[2]) X(state_names[3]) X(state_names[4])
 
 static int

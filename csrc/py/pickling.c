@@ -1,8 +1,60 @@
 #include "pickling.h"
+#include "errors.h"
 
 #define PROTOCOL 5
-#define KEEP (1u << 20)        /* a larger buffer is not kept for the next call */
-#define COPY_BELOW (16u << 10) /* small pickles are read from a bytes object: cheaper than a memoryview */
+#define KEEP (1u << 20)            /* a larger buffer is not kept for the next call */
+#define KEEP_WRITE (32u << 10)     /* a larger write stays where it is until the payload is written */
+#define OUT_OF_BAND (4u << 10)     /* a smaller buffer goes in band */
+#define WITHOUT_GIL (256u << 10)
+
+/* ------------------------------------------------------------------- writer */
+
+/* Room for one more in an array of `*room` items. */
+static bool
+grow(void *array, size_t *room, size_t used, size_t item)
+{
+    if (used < *room) {
+        return true;
+    }
+    size_t more = used < 8 ? 8 : 2 * used;
+    void *bigger = PyMem_RawRealloc(*(void **)array, more * item);
+    if (bigger == NULL) {
+        PyErr_NoMemory();
+        return false;
+    }
+    *(void **)array = bigger;
+    *room = more;
+    return true;
+}
+
+static bool
+keep_write(fp_writer *w, const Py_buffer *view)
+{
+    if (!grow(&w->writes, &w->writes_room, w->nwrites, sizeof *w->writes)) {
+        return false;
+    }
+    w->writes[w->nwrites++] = (fp_kept_write){*view, w->size};
+    return true;
+}
+
+static bool
+copy_write(fp_writer *w, const Py_buffer *view)
+{
+    size_t size = w->size + (size_t)view->len;
+    if (size > w->capacity) {
+        size_t capacity = size < 512 ? 1024 : size + size / 2;
+        u8 *bigger = PyMem_RawRealloc(w->data, capacity);
+        if (bigger == NULL) {
+            PyErr_NoMemory();
+            return false;
+        }
+        w->data = bigger;
+        w->capacity = capacity;
+    }
+    memcpy(w->data + w->size, view->buf, (size_t)view->len);
+    w->size = size;
+    return true;
+}
 
 static PyObject *
 writer_write(PyObject *self, PyObject *data)
@@ -12,34 +64,69 @@ writer_write(PyObject *self, PyObject *data)
     if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
         return NULL;
     }
-    size_t size = w->size + (size_t)view.len;
-    if (size > w->capacity) {
-        size_t capacity = size < 512 ? 1024 : size + size / 2;
-        u8 *bigger = PyMem_RawRealloc(w->data, capacity);
-        if (bigger == NULL) {
-            PyBuffer_Release(&view);
-            return PyErr_NoMemory();
-        }
-        w->data = bigger;
-        w->capacity = capacity;
+    bool keep = view.len > KEEP_WRITE;
+    bool ok = keep ? keep_write(w, &view) : copy_write(w, &view);
+    if (!keep || !ok) {
+        PyBuffer_Release(&view);
     }
-    memcpy(w->data + w->size, view.buf, (size_t)view.len);
-    w->size = size;
-    PyBuffer_Release(&view);
-    Py_RETURN_NONE;
+    return ok ? Py_NewRef(Py_None) : NULL;
+}
+
+/* A pickler's buffer_callback: true if the buffer is to go in band. */
+static PyObject *
+writer_take_buffer(PyObject *self, PyObject *buffer)
+{
+    fp_writer *w = (fp_writer *)self;
+    const Py_buffer *view = PyPickleBuffer_GetBuffer(buffer);
+    if (view == NULL) {
+        return NULL;
+    }
+    if (view->len < OUT_OF_BAND) {
+        Py_RETURN_TRUE;
+    }
+    if (!grow(&w->buffers, &w->buffers_room, w->nbuffers, sizeof *w->buffers)) {
+        return NULL;
+    }
+    w->buffers[w->nbuffers++] = Py_NewRef(buffer);
+    Py_RETURN_FALSE;
+}
+
+/* Releasing a buffer may run anything: the lists are empty before. */
+static void
+writer_reset(fp_writer *w)
+{
+    w->size = 0;
+    while (w->nwrites > 0) {
+        Py_buffer view = w->writes[--w->nwrites].view;
+        PyBuffer_Release(&view);
+    }
+    while (w->nbuffers > 0) {
+        Py_DECREF(w->buffers[--w->nbuffers]);
+    }
+    if (w->capacity > KEEP) {
+        PyMem_RawFree(w->data);
+        w->data = NULL;
+        w->capacity = 0;
+    }
 }
 
 static void
 writer_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
-    PyMem_RawFree(((fp_writer *)self)->data);
+    fp_writer *w = (fp_writer *)self;
+    writer_reset(w);
+    PyMem_RawFree(w->data);
+    PyMem_RawFree(w->writes);
+    PyMem_RawFree(w->buffers);
     type->tp_free(self);
     Py_DECREF(type);
 }
 
 static PyMethodDef writer_methods[] = {
     {"write", writer_write, METH_O, PyDoc_STR("write($self, data, /)\n--\n\nAppend bytes.")},
+    {"take_buffer", writer_take_buffer, METH_O, PyDoc_STR(
+     "take_buffer($self, buffer, /)\n--\n\nA PickleBuffer to go out of band; true if it is to go in band.")},
     {NULL},
 };
 
@@ -56,6 +143,91 @@ PyType_Spec fp_writer_spec = {
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = writer_slots,
 };
+
+/* ------------------------------------------------------------------ payload */
+
+static bool
+lay_out_pieces(fp_pickler *p)
+{
+    fp_writer *w = p->writer;
+    p->one = (fp_piece){w->data, w->size};
+    p->payload = (fp_payload){.pieces = &p->one, .npieces = 1};
+    if (w->nwrites == 0) {
+        return true;
+    }
+    p->pieces = PyMem_RawMalloc((2 * w->nwrites + 1) * sizeof *p->pieces);
+    if (p->pieces == NULL) {
+        return false;
+    }
+    u64 n = 0;
+    size_t at = 0;
+    for (size_t i = 0; i < w->nwrites; i++) {
+        const fp_kept_write *k = &w->writes[i];
+        p->pieces[n++] = (fp_piece){w->data + at, k->at - at};
+        p->pieces[n++] = (fp_piece){k->view.buf, (u64)k->view.len};
+        at = k->at;
+    }
+    p->pieces[n++] = (fp_piece){w->data + at, w->size - at};
+    p->payload.pieces = p->pieces;
+    p->payload.npieces = n;
+    return true;
+}
+
+static bool
+lay_out_buffers(fp_pickler *p)
+{
+    fp_writer *w = p->writer;
+    if (w->nbuffers == 0) {
+        return true;
+    }
+    p->out_of_band = PyMem_RawMalloc(w->nbuffers * sizeof *p->out_of_band);
+    for (size_t i = 0; p->out_of_band != NULL && i < w->nbuffers; i++) {
+        const Py_buffer *view = PyPickleBuffer_GetBuffer(w->buffers[i]);
+        if (view == NULL) {   /* released by a reducer that ran later */
+            return false;
+        }
+        p->out_of_band[i] = (fp_out_of_band){{view->buf, (u64)view->len}, view->readonly};
+    }
+    p->payload.buffers = p->out_of_band;
+    p->payload.nbuffers = w->nbuffers;
+    return p->out_of_band != NULL;
+}
+
+/* -1 with an exception. */
+static int
+lay_out_payload(fp_pickler *p)
+{
+    if (!lay_out_pieces(p) || !lay_out_buffers(p)) {
+        if (!PyErr_Occurred()) {
+            PyErr_NoMemory();
+        }
+        return -1;
+    }
+    fp_payload_measure(&p->payload);
+    return 0;
+}
+
+static void
+drop_payload(fp_pickler *p)
+{
+    PyMem_RawFree(p->pieces);
+    PyMem_RawFree(p->out_of_band);
+    p->pieces = NULL;
+    p->out_of_band = NULL;
+    p->payload = (fp_payload){0};
+}
+
+void
+fp_payload_copy(const fp_payload *payload, u8 *to)
+{
+    if (payload->size < WITHOUT_GIL) {
+        fp_payload_write(payload, to);
+        return;
+    }
+    Py_BEGIN_ALLOW_THREADS
+    fp_payload_write(payload, to);
+    Py_END_ALLOW_THREADS
+}
 
 /* ------------------------------------------------------------------ reducers */
 
@@ -101,16 +273,17 @@ PyType_Spec fp_reducers_spec = {
 static void
 pickler_free(fp_pickler *p)
 {
+    drop_payload(p);
     Py_XDECREF(p->writer);
     Py_XDECREF(p->dump);
     Py_XDECREF(p->clear_memo);
     PyMem_Free(p);
 }
 
+/* With a writer, without anything that writes. */
 static fp_pickler *
-pickler_new(fp_state *st)
+pickler_alloc(fp_state *st)
 {
-    PyObject *pickler = NULL, *reducers = NULL;
     fp_pickler *p = PyMem_Calloc(1, sizeof *p);
     if (p == NULL) {
         PyErr_NoMemory();
@@ -118,29 +291,43 @@ pickler_new(fp_state *st)
     }
     p->writer = (fp_writer *)st->Writer->tp_alloc(st->Writer, 0);
     if (p->writer == NULL) {
-        goto fail;
+        pickler_free(p);
+        return NULL;
     }
-    pickler = PyObject_CallFunction(st->ForkingPickler, "Oi", p->writer, PROTOCOL);
-    if (pickler == NULL) {
-        goto fail;
-    }
-    reducers = st->Reducers->tp_alloc(st->Reducers, 0);
-    if (reducers == NULL || PyObject_SetAttr(pickler, st->s_dispatch_table, reducers) < 0) {
-        goto fail;
-    }
-    p->dump = PyObject_GetAttr(pickler, st->s_dump);
-    p->clear_memo = PyObject_GetAttr(pickler, st->s_clear_memo);
-    if (p->dump == NULL || p->clear_memo == NULL) {
-        goto fail;
-    }
-    Py_DECREF(reducers);
-    Py_DECREF(pickler);
     return p;
-fail:
+}
+
+static PyObject *
+forking_pickler(fp_state *st, fp_writer *writer)
+{
+    PyObject *take = PyObject_GetAttr((PyObject *)writer, st->s_take_buffer), *pickler = NULL;
+    PyObject *reducers = st->Reducers->tp_alloc(st->Reducers, 0);
+    if (take != NULL && reducers != NULL) {
+        pickler = PyObject_CallFunction(st->ForkingPickler, "OiOO", writer, PROTOCOL, Py_True, take);
+    }
+    if (pickler != NULL && PyObject_SetAttr(pickler, st->s_dispatch_table, reducers) < 0) {
+        Py_CLEAR(pickler);
+    }
+    Py_XDECREF(take);
     Py_XDECREF(reducers);
-    Py_XDECREF(pickler);
-    pickler_free(p);
-    return NULL;
+    return pickler;
+}
+
+static fp_pickler *
+pickler_new(fp_state *st)
+{
+    fp_pickler *p = pickler_alloc(st);
+    PyObject *pickler = p ? forking_pickler(st, p->writer) : NULL;
+    if (pickler != NULL) {
+        p->dump = PyObject_GetAttr(pickler, st->s_dump);
+        p->clear_memo = PyObject_GetAttr(pickler, st->s_clear_memo);
+        Py_DECREF(pickler);
+    }
+    if (p != NULL && (p->dump == NULL || p->clear_memo == NULL)) {
+        pickler_free(p);
+        return NULL;
+    }
+    return p;
 }
 
 static bool
@@ -148,6 +335,16 @@ call_for_none(PyObject *result)
 {
     Py_XDECREF(result);
     return result != NULL;
+}
+
+/* Its memo may hold anything, and dropping it may run anything: an exception stays set. */
+static void
+pickler_drop(fp_pickler *p)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    pickler_free(p);
+    PyErr_Restore(type, value, traceback);
 }
 
 fp_pickler *
@@ -161,12 +358,20 @@ fp_pickle(fp_state *st, PyObject *object)
         return NULL;
     }
     if (!call_for_none(PyObject_CallOneArg(p->dump, object)) ||
-        !call_for_none(PyObject_CallNoArgs(p->clear_memo))) {
-        /* its memo may hold anything, and dropping it may run anything */
-        PyObject *type, *value, *traceback;
-        PyErr_Fetch(&type, &value, &traceback);
-        pickler_free(p);
-        PyErr_Restore(type, value, traceback);
+        !call_for_none(PyObject_CallNoArgs(p->clear_memo)) || lay_out_payload(p) < 0) {
+        pickler_drop(p);
+        return NULL;
+    }
+    return p;
+}
+
+fp_pickler *
+fp_pickle_by_value(fp_state *st, PyObject *object)
+{
+    fp_pickler *p = pickler_alloc(st);
+    if (p != NULL && (!call_for_none(fp_call_helper("fastpool.by_value", "dump", "(OO)", object, p->writer)) ||
+                      lay_out_payload(p) < 0)) {
+        pickler_drop(p);
         return NULL;
     }
     return p;
@@ -175,13 +380,12 @@ fp_pickle(fp_state *st, PyObject *object)
 void
 fp_pickler_give_back(fp_state *st, fp_pickler *p)
 {
-    fp_writer *w = p->writer;
-    w->size = 0;
-    if (w->capacity > KEEP) {
-        PyMem_RawFree(w->data);
-        w->data = NULL;
-        w->capacity = 0;
+    drop_payload(p);
+    if (p->dump == NULL) {
+        pickler_free(p);
+        return;
     }
+    writer_reset(p->writer);
     p->next = st->picklers;
     st->picklers = p;
 }
@@ -194,26 +398,4 @@ fp_picklers_clear(fp_state *st)
         st->picklers = p->next;
         pickler_free(p);
     }
-}
-
-PyObject *
-fp_unpickle(fp_state *st, const u8 *data, size_t size)
-{
-    PyObject *source = size < COPY_BELOW
-        ? PyBytes_FromStringAndSize((const char *)data, (Py_ssize_t)size)
-        : PyMemoryView_FromMemory((char *)data, (Py_ssize_t)size, PyBUF_READ);
-    if (source == NULL) {
-        return NULL;
-    }
-    PyObject *object = PyObject_CallOneArg(st->loads, source);
-    if (size >= COPY_BELOW && Py_REFCNT(source) > 1) {
-        /* somebody kept the view (a traceback's frame): it must not outlive the memory */
-        PyObject *type, *value, *traceback;
-        PyErr_Fetch(&type, &value, &traceback);
-        PyObject *released = PyObject_CallMethod(source, "release", NULL);
-        Py_XDECREF(released);
-        PyErr_Restore(type, value, traceback);
-    }
-    Py_DECREF(source);
-    return object;
 }

@@ -1,7 +1,7 @@
 #include "pool_object.h"
 #include "errors.h"
 #include "future.h"
-#include "pickling.h"
+#include "submit.h"
 #include "../core/error.h"
 #include "../core/orphan.h"
 #include "../core/os.h"
@@ -19,11 +19,11 @@ as_pool(PyObject *self)
 static PyObject *
 pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"workers", "future_type", "start_courier", "replaces", NULL};
+    static char *names[] = {"workers", "future_type", "start_thread", "replaces", NULL};
     unsigned int workers;
     int replaces = false;
-    PyObject *future_type, *start_courier;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IOO|p:Pool", names, &workers, &future_type, &start_courier,
+    PyObject *future_type, *start_thread;
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IOO|p:Pool", names, &workers, &future_type, &start_thread,
                                      &replaces)) {
         return NULL;
     }
@@ -39,7 +39,7 @@ pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     self->monitor.epoll = -1;
     self->replaces = replaces;
     self->future_type = Py_NewRef(future_type);
-    self->start_courier = Py_NewRef(start_courier);
+    self->start_thread = Py_NewRef(start_thread);
     if (workers > FP_MAX_WORKERS) {
         workers = FP_MAX_WORKERS;
     }
@@ -60,9 +60,9 @@ pool_traverse(PyObject *self, visitproc visit, void *arg)
     fp_pool_object *p = as_pool(self);
     Py_VISIT(Py_TYPE(self));
     Py_VISIT(p->future_type);
-    Py_VISIT(p->start_courier);
+    Py_VISIT(p->start_thread);
     Py_VISIT(p->functions.ids);
-    return 0;
+    return fp_deferred_traverse(p, visit, arg);
 }
 
 static int
@@ -71,7 +71,8 @@ pool_clear(PyObject *self)
     fp_pool_object *p = as_pool(self);
     fp_functions_clear(&p->functions);
     Py_CLEAR(p->future_type);
-    Py_CLEAR(p->start_courier);
+    Py_CLEAR(p->start_thread);
+    fp_deferred_clear(p);
     return 0;
 }
 
@@ -97,252 +98,6 @@ pool_dealloc(PyObject *self)
 /* ---------------------------------------------------------------- submit */
 
 static PyObject *
-positional_of(PyObject *const *args, Py_ssize_t nargs)
-{
-    PyObject *positional = PyTuple_New(nargs);
-    for (Py_ssize_t i = 0; positional != NULL && i < nargs; i++) {
-        PyTuple_SET_ITEM(positional, i, Py_NewRef(args[i]));
-    }
-    return positional;
-}
-
-static PyObject *
-keywords_of(PyObject *const *values, PyObject *kwnames)
-{
-    PyObject *keywords = PyDict_New();
-    Py_ssize_t n = kwnames ? PyTuple_GET_SIZE(kwnames) : 0;
-    for (Py_ssize_t i = 0; keywords != NULL && i < n; i++) {
-        if (PyDict_SetItem(keywords, PyTuple_GET_ITEM(kwnames, i), values[i]) < 0) {
-            Py_CLEAR(keywords);
-        }
-    }
-    return keywords;
-}
-
-/* (args, kwargs), after fn if there is one */
-static PyObject *
-whole_call(PyObject *fn, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-{
-    PyObject *positional = positional_of(args, nargs), *keywords = keywords_of(args + nargs, kwnames), *call = NULL;
-    if (positional != NULL && keywords != NULL) {
-        call = fn ? PyTuple_Pack(3, fn, positional, keywords) : PyTuple_Pack(2, positional, keywords);
-    }
-    Py_XDECREF(positional);
-    Py_XDECREF(keywords);
-    return call;
-}
-
-/* The call as something to pickle, and as what. NULL with an exception, or for a call without payload. */
-static PyObject *
-pack_call(fp_pool_object *p, fp_state *st, PyObject *fn, PyObject *const *args, Py_ssize_t nargs,
-          PyObject *kwnames, u32 *kind, int *id)
-{
-    bool keywords = kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0;
-    *id = fp_function_id(st, p->pool, &p->functions, fn);
-    if (*id < 0) {
-        return NULL;
-    }
-    if (*id == 0) {
-        *kind = FP_CALL_WHOLE;
-        return whole_call(fn, args, nargs, kwnames);
-    }
-    if (keywords) {
-        *kind = FP_CALL_KWARGS;
-        return whole_call(NULL, args, nargs, kwnames);
-    }
-    if (nargs > 0) {
-        *kind = FP_CALL_ARGS;
-        return positional_of(args, nargs);
-    }
-    *kind = FP_CALL_EMPTY;
-    return NULL;
-}
-
-/* Pickle the call. 0 with `*pickler` (NULL: no payload); -1 with an exception. */
-static int
-pickle_call(fp_pool_object *p, fp_state *st, PyObject *fn, PyObject *const *args, Py_ssize_t nargs,
-            PyObject *kwnames, u32 *kind, int *id, fp_pickler **pickler)
-{
-    *pickler = NULL;
-    PyObject *packed = pack_call(p, st, fn, args, nargs, kwnames, kind, id);
-    if (packed == NULL) {
-        return PyErr_Occurred() ? -1 : 0;
-    }
-    *pickler = fp_pickle(st, packed);
-    Py_DECREF(packed);
-    return *pickler ? 0 : -1;
-}
-
-static PyObject *
-failed_future(fp_pool_object *p, PyObject *exception)
-{
-    fp_future *f = fp_future_new((PyTypeObject *)p->future_type, NULL, NULL);
-    if (f != NULL) {
-        fp_future_fail(f, exception);
-    }
-    return (PyObject *)f;
-}
-
-/* A call that cannot be pickled is a future that has failed, as in the standard library: its executor adds the
- * traceback as a cause, its Pool does not. */
-static PyObject *
-failed_submit(fp_pool_object *p)
-{
-    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
-        return NULL;
-    }
-    PyObject *exc = fp_fetch_exception(), *f = NULL;
-    PyObject *r = p->replaces ? Py_NewRef(Py_None)
-                              : fp_call_helper("fastpool.errors", "add_remote_traceback", "(O)", exc);
-    if (r != NULL && (f = failed_future(p, exc)) != NULL) {
-        fp_pool_count_demand(p->pool);
-    }
-    Py_XDECREF(r);
-    Py_DECREF(exc);
-    return f;
-}
-
-/* A call for a pool that has broken: what its executor refuses, its Pool answers. */
-static PyObject *
-submit_to_broken(fp_pool_object *p)
-{
-    PyObject *exc = fp_death_exception(&p->pool->death);
-    if (exc == NULL) {
-        return NULL;
-    }
-    PyObject *f = failed_future(p, exc);
-    Py_DECREF(exc);
-    return f;
-}
-
-/* Hand a pickled call over. A new Future; NULL without an exception: closed or broken. */
-static PyObject *
-hand_over(fp_state *st, fp_pool_object *p, PyObject *fn, u32 kind, int id, const u8 *data, u64 size)
-{
-    fp_task *task = fp_task_new((u32)id, kind, data, size, id ? NULL : fp_function_label(st, fn));
-    if (task == NULL) {
-        PyErr_NoMemory();
-        return failed_submit(p);
-    }
-    fp_future *f = fp_future_new((PyTypeObject *)p->future_type, p, task);
-    if (f == NULL) {
-        fp_task_free(task);
-        return NULL;
-    }
-    int rc = fp_pool_submit(p->pool, task, data);
-    if (rc == FP_OK) {
-        return (PyObject *)f;
-    }
-    Py_DECREF(f);
-    if (rc == FP_BROKEN && p->replaces) {
-        return submit_to_broken(p);
-    }
-    if (rc == FP_CLOSED || rc == FP_BROKEN) {
-        return NULL;
-    }
-    fp_raise_code(rc);
-    return failed_submit(p);
-}
-
-static PyObject *
-pickled_to_bytes(fp_state *st, PyObject *object)
-{
-    fp_pickler *p = fp_pickle(st, object);
-    if (p == NULL) {
-        return NULL;
-    }
-    PyObject *bytes = PyBytes_FromStringAndSize((const char *)p->writer->data, (Py_ssize_t)p->writer->size);
-    fp_pickler_give_back(st, p);
-    return bytes;
-}
-
-/* (args, kwargs) as bytes; what was defined at an interactive prompt goes by value, too. */
-static PyObject *
-arguments_by_value(fp_state *st, bool interactive, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
-{
-    PyObject *arguments = whole_call(NULL, args, nargs, kwnames);
-    PyObject *bytes = arguments == NULL ? NULL
-                    : interactive       ? fp_call_helper("fastpool.by_value", "dumps", "(O)", arguments)
-                                        : pickled_to_bytes(st, arguments);
-    Py_XDECREF(arguments);
-    return bytes;
-}
-
-/* The call of a function that goes by value, `data`. A new Future; NULL with or without an exception. */
-static PyObject *
-submit_function_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *data, bool interactive,
-                         PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, u32 each)
-{
-    PyObject *bytes = arguments_by_value(st, interactive, args, nargs, kwnames), *whole = NULL, *f = NULL;
-    int id = bytes ? fp_function_id_by_value(st, p->pool, &p->functions, fn, data) : -1;
-    u32 kind = FP_CALL_KWARGS;
-    if (id == 0) {   /* no room in the table: it travels along */
-        kind = FP_CALL_WHOLE;
-        whole = fp_call_helper("fastpool.by_value", "whole", "(OO)", data, bytes);
-        Py_SETREF(bytes, whole);
-    }
-    if (id >= 0 && bytes != NULL) {
-        f = hand_over(st, p, fn, kind | each, id, (const u8 *)PyBytes_AS_STRING(bytes), (u64)PyBytes_GET_SIZE(bytes));
-    }
-    else {
-        f = failed_submit(p);
-    }
-    Py_XDECREF(bytes);
-    return f;
-}
-
-/* What pickle refuses, or could not find again: the function by value, if that can be. `error`, if not NULL, is what
- * pickle said. NULL without an exception: it cannot be (unless with an error: then its failed Future is returned). */
-static PyObject *
-submit_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *error, PyObject *const *args,
-                Py_ssize_t nargs, PyObject *kwnames, u32 each)
-{
-    PyObject *data = fp_call_helper("fastpool.by_value", "function", "(OO)", fn, error ? error : Py_None), *f = NULL;
-    if (data != NULL && PyBytes_Check(data)) {
-        f = submit_function_by_value(st, p, fn, data, error == NULL, args, nargs, kwnames, each);
-    }
-    else if (error != NULL) {
-        PyErr_Clear();
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
-        f = failed_submit(p);
-    }
-    Py_XDECREF(data);
-    return f;
-}
-
-PyObject *
-fp_pool_object_submit(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *const *args,
-                      Py_ssize_t nargs, PyObject *kwnames, u32 each)
-{
-    if (fp_refuse_after_fork(p->pool)) {
-        return NULL;
-    }
-    PyObject *f;
-    if (fp_function_is_interactive(st, fn) &&
-        ((f = submit_by_value(st, p, fn, NULL, args, nargs, kwnames, each)) != NULL || PyErr_Occurred())) {
-        return f;
-    }
-    u32 kind = FP_CALL_EMPTY;
-    int id;
-    fp_pickler *pickler;
-    if (pickle_call(p, st, fn, args, nargs, kwnames, &kind, &id, &pickler) < 0) {
-        if (!PyErr_ExceptionMatches(PyExc_Exception)) {
-            return NULL;
-        }
-        PyObject *error = fp_fetch_exception();
-        f = submit_by_value(st, p, fn, error, args, nargs, kwnames, each);
-        Py_DECREF(error);
-        return f;
-    }
-    const u8 *data = pickler ? pickler->writer->data : NULL;
-    f = hand_over(st, p, fn, kind | each, id, data, pickler ? pickler->writer->size : 0);
-    if (pickler != NULL) {
-        fp_pickler_give_back(st, pickler);
-    }
-    return f;
-}
-
-static PyObject *
 or_refuse(PyObject *f)
 {
     if (f == NULL && !PyErr_Occurred()) {
@@ -359,7 +114,7 @@ pool_submit(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t
         PyErr_SetString(PyExc_TypeError, "submit() needs the function to call");
         return NULL;
     }
-    return or_refuse(fp_pool_object_submit(fp_state_by_type(cls), p, args[0], args + 1, nargs - 1, kwnames, 0));
+    return or_refuse(fp_submit(fp_state_by_type(cls), p, args[0], args + 1, nargs - 1, kwnames, 0));
 }
 
 /* submit_each(fn, items, star) */
@@ -372,7 +127,7 @@ pool_submit_each(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ss
         return NULL;
     }
     u32 each = Py_IsTrue(args[2]) ? FP_CALL_STAR : FP_CALL_EACH;
-    return or_refuse(fp_pool_object_submit(fp_state_by_type(cls), as_pool(self), args[0],
+    return or_refuse(fp_submit(fp_state_by_type(cls), as_pool(self), args[0],
                                            ((PyTupleObject *)args[1])->ob_item, PyTuple_GET_SIZE(args[1]), NULL, each));
 }
 
@@ -591,7 +346,7 @@ fp_pool_object_want_courier(fp_pool_object *p)
         return 0;
     }
     p->courier_wanted = true;
-    PyObject *r = PyObject_CallOneArg(p->start_courier, (PyObject *)p);
+    PyObject *r = PyObject_CallFunction(p->start_thread, "Oss", p, "deliver", "courier");
     if (r == NULL) {
         p->courier_wanted = false;
         return -1;
@@ -680,6 +435,13 @@ pool_dismiss_courier(PyObject *self, PyObject *Py_UNUSED(ignored))
     fp_wait_notify_locked(p->pool, &p->pool->courier);
     pthread_mutex_unlock(&p->pool->lock);
     Py_RETURN_NONE;
+}
+
+static PyObject *
+pool_send_deferred(PyObject *self, PyTypeObject *cls, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(nargs),
+                   PyObject *Py_UNUSED(kwnames))
+{
+    return fp_send_deferred(fp_state_by_type(cls), as_pool(self)) < 0 ? NULL : Py_NewRef(Py_None);
 }
 
 /* ------------------------------------------------------------------ facts */
@@ -798,6 +560,8 @@ static PyMethodDef pool_methods[] = {
      "call_when_done($self, future, callback, /)\n--\n\n"
      "Call callback(future) in the courier's thread, never here, even if the future is done. Only for a future that\n"
      "nobody else has seen.")},
+    {"send_deferred", CLASS_METHOD(pool_send_deferred), PyDoc_STR(
+     "send_deferred()\n\nThe sender thread's work: pickle calls when there is room for them. Returns when none is left.")},
     {"dismiss_courier", pool_dismiss_courier, METH_NOARGS, PyDoc_STR(
      "dismiss_courier($self)\n--\n\nLet deliver() return once nothing is left to deliver.")},
     {NULL},
@@ -816,7 +580,7 @@ static PyType_Slot pool_slots[] = {
     {Py_tp_methods, pool_methods},
     {Py_tp_getset, pool_getset},
     {Py_tp_members, pool_members},
-    {Py_tp_doc, PyDoc_STR("Pool(workers, future_type, start_courier, replaces=False)\n\nThe shared memory of one pool, and the parent's side of it.")},
+    {Py_tp_doc, PyDoc_STR("Pool(workers, future_type, start_thread, replaces=False)\n\nThe shared memory of one pool, and the parent's side of it.")},
     {0, NULL},
 };
 

@@ -6,9 +6,9 @@
 #include <Python.h>
 
 typedef struct {
-    PyTypeObject *Writer, *Reducers, *Future, *Pool, *Executor, *WaitSet, *CompletionQueue;
+    PyTypeObject *Writer, *Reader, *Reducers, *Future, *Pool, *Executor, *WaitSet, *CompletionQueue;
     /* borrowed from the standard library when the module is made */
-    PyObject *loads;             /* pickle.loads */
+    PyObject *loads, *Unpickler; /* of pickle */
     PyObject *ForkingPickler;
     PyObject *forking_reducers, *copyreg_reducers;   /* the two registries, dicts */
     PyObject *BaseFuture;        /* concurrent.futures.Future */
@@ -18,6 +18,8 @@ typedef struct {
     PyObject *state_names[5];    /* the standard library's state strings, by FP_F_* */
     /* names */
     PyObject *s_dump, *s_clear_memo, *s_dispatch_table, *s_prepare, *s_module, *s_qualname;
+    PyObject *s_load, *s_take_buffer;
+    PyObject *buffers_keyword;   /* ("buffers",) */
     /* spare picklers, see pickling.h */
     struct fp_pickler *picklers;
 } fp_state;

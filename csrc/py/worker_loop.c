@@ -10,6 +10,7 @@
 #include "errors.h"
 #include "functions.h"
 #include "pickling.h"
+#include "unpickling.h"
 #include "../core/error.h"
 #include "../core/orphan.h"
 #include "../core/worker.h"
@@ -52,7 +53,7 @@ unpack_call(fp_loop *l, const fp_call *call, PyObject **fn, PyObject **args, PyO
     if (form == FP_CALL_EMPTY) {
         return (*args = PyTuple_New(0)) ? 0 : -1;
     }
-    PyObject *packed = fp_unpickle(l->st, call->data, call->size);
+    PyObject *packed = fp_unpickle(l->st, call->data, call->size, call->stream);
     if (packed == NULL) {
         return -1;
     }
@@ -83,18 +84,24 @@ unpack_call(fp_loop *l, const fp_call *call, PyObject **fn, PyObject **args, PyO
 
 /* 0, FP_CONDEMNED. */
 static int
-send(fp_loop *l, const fp_call *call, u32 kind, const u8 *data, u64 size)
+send_payload(fp_loop *l, const fp_call *call, u32 kind, const fp_payload *payload)
 {
     fp_reply reply = {.kind = kind};
-    if (size > 0) {
-        u8 *room = fp_worker_reply(&l->core, call, size, &reply);
-        if (room == NULL) {
-            reply = (fp_reply){.kind = FP_REPLY_NOMEM};
-        }
-        else {
-            memcpy(room, data, size);
-        }
+    u8 *room = fp_worker_reply(&l->core, call, payload->size, &reply);
+    if (room == NULL) {
+        reply = (fp_reply){.kind = FP_REPLY_NOMEM, .size = payload->size};
     }
+    else {
+        reply.stream = payload->stream;
+        fp_payload_copy(payload, room);
+    }
+    return fp_worker_complete(&l->core, call, &reply);
+}
+
+static int
+send_nothing(fp_loop *l, const fp_call *call, u32 kind)
+{
+    const fp_reply reply = {.kind = kind};
     return fp_worker_complete(&l->core, call, &reply);
 }
 
@@ -113,9 +120,12 @@ send_exception(fp_loop *l, const fp_call *call, const char *helper)
     if (bytes == NULL || !PyBytes_Check(bytes)) {
         Py_XDECREF(bytes);
         PyErr_Clear();
-        return send(l, call, FP_REPLY_NOMEM, NULL, 0);
+        return send_nothing(l, call, FP_REPLY_NOMEM);
     }
-    int rc = send(l, call, FP_REPLY_ERROR, (const u8 *)PyBytes_AS_STRING(bytes), (u64)PyBytes_GET_SIZE(bytes));
+    fp_piece piece = {(const u8 *)PyBytes_AS_STRING(bytes), (u64)PyBytes_GET_SIZE(bytes)};
+    fp_payload payload = {.pieces = &piece, .npieces = 1};
+    fp_payload_measure(&payload);
+    int rc = send_payload(l, call, FP_REPLY_ERROR, &payload);
     Py_DECREF(bytes);
     return rc;
 }
@@ -141,7 +151,7 @@ static int
 send_result(fp_loop *l, const fp_call *call, PyObject *result)
 {
     if (result == Py_None) {
-        return send(l, call, FP_REPLY_NONE, NULL, 0);
+        return send_nothing(l, call, FP_REPLY_NONE);
     }
     fp_pickler *p = fp_pickle(l->st, result);
     if (p == NULL && l->of_pool) {
@@ -150,7 +160,7 @@ send_result(fp_loop *l, const fp_call *call, PyObject *result)
     if (p == NULL) {
         return send_exception(l, call, "encode_exception");
     }
-    int rc = send(l, call, FP_REPLY_VALUE, p->writer->data, p->writer->size);
+    int rc = send_payload(l, call, FP_REPLY_VALUE, &p->payload);
     fp_pickler_give_back(l->st, p);
     return rc;
 }

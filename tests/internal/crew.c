@@ -368,23 +368,85 @@ crew_close(crew *c)
 
 /* ------------------------------------------------------------------------ tasks */
 
-int
-crew_try(crew *c, order o, u64 size, fp_task **t)
+/* The payload of an order, its bytes malloc'd. */
+static fp_payload
+payload_of(order o, u64 size, fp_piece *piece)
 {
     size = size < sizeof o ? sizeof o : size;
     u8 *data = calloc(1, size);
     CHECK(data != NULL);
     memcpy(data, &o, sizeof o);
     put_marks(data, o.id, sizeof o, size);
-    *t = fp_task_new(0, FP_CALL_WHOLE, data, size, NULL);
-    CHECK(*t != NULL);
-    int rc = fp_pool_submit(c->pool, *t, data);
-    free(data);
-    if (rc != FP_OK) {
+    *piece = (fp_piece){data, size};
+    fp_payload payload = {.pieces = piece, .npieces = 1};
+    fp_payload_measure(&payload);
+    return payload;
+}
+
+/* Into a block, if it needs one: 0, FP_FULL, FP_NOMEM. */
+static int
+place(crew *c, const fp_payload *payload, u64 *block)
+{
+    *block = 0;
+    int rc = payload->size > FP_INLINE ? fp_pool_room(c->pool, payload->size, block) : FP_OK;
+    if (*block) {
+        fp_payload_write(payload, fp_shm_at(&c->pool->shm, *block));
+    }
+    return rc;
+}
+
+int
+crew_try(crew *c, order o, u64 size, fp_task **t)
+{
+    fp_piece piece;
+    fp_payload payload = payload_of(o, size, &piece);
+    u64 block;
+    *t = NULL;
+    int rc = place(c, &payload, &block);
+    if (rc == FP_OK) {
+        *t = fp_task_new(0, FP_CALL_WHOLE, &payload, NULL);
+        CHECK(*t != NULL);
+        (*t)->block = block;
+        rc = fp_pool_submit(c->pool, *t);
+    }
+    if (rc != FP_OK && *t != NULL) {
+        if (block) {
+            fp_pool_free_room(c->pool, block, payload.size);
+        }
         fp_pool_drop_task(c->pool, *t);
         *t = NULL;
     }
+    free((void *)piece.data);
     return rc;
+}
+
+fp_task *
+crew_give_unplaced(crew *c)
+{
+    fp_task *t = fp_task_new_unplaced(0, FP_CALL_WHOLE, NULL);
+    CHECK(t != NULL);
+    CHECK_EQ(fp_pool_submit(c->pool, t), FP_OK);
+    return t;
+}
+
+bool
+crew_place(crew *c, fp_task *t, order o, u64 size)
+{
+    fp_piece piece;
+    fp_payload payload = payload_of(o, size, &piece);
+    u64 block;
+    for (;;) {
+        fp_store_seq_cst(&c->pool->sender.nready, 0);
+        if (fp_pool_has_room(c->pool, true) && place(c, &payload, &block) == FP_OK) {
+            break;
+        }
+        CHECK_EQ(fp_wait(c->pool, &c->pool->sender, 1, FP_NEVER), FP_OK);
+    }
+    if (block == 0) {
+        fp_payload_write(&payload, t->small);
+    }
+    free((void *)piece.data);
+    return fp_pool_place(c->pool, t, block, payload.size, payload.stream);
 }
 
 fp_task *

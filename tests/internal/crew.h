@@ -84,6 +84,9 @@ void crew_free(crew *c);
 /* Submit an order padded to `size` bytes (0: just the order). The caller's reference. */
 fp_task *crew_give(crew *c, order o, u64 size);
 int crew_try(crew *c, order o, u64 size, fp_task **t);
+/* A task whose payload comes later, with crew_place, which waits for room; false: the task has ended meanwhile. */
+fp_task *crew_give_unplaced(crew *c);
+bool crew_place(crew *c, fp_task *t, order o, u64 size);
 /* It is done, with this order's reply. Drops the reference. */
 void crew_expect(crew *c, fp_task *t, order o);
 void crew_expect_outcome(crew *c, fp_task *t, u32 outcome);

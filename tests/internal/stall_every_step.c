@@ -79,20 +79,23 @@ before_two(void)
     begin_round();
     for (u32 i = 0; i < 2; i++) {
         prepared[i] = held(i);
-        t[i] = fp_task_new(0, FP_CALL_WHOLE, (const u8 *)&prepared[i], sizeof prepared[i], NULL);
+        fp_piece piece = {(const u8 *)&prepared[i], sizeof prepared[i]};
+        fp_payload payload = {.pieces = &piece, .npieces = 1};
+        fp_payload_measure(&payload);
+        t[i] = fp_task_new(0, FP_CALL_WHOLE, &payload, NULL);
     }
 }
 
 static void
 submit_first(void)
 {
-    CHECK_EQ(fp_pool_submit(c.pool, t[0], (const u8 *)&prepared[0]), FP_OK);
+    CHECK_EQ(fp_pool_submit(c.pool, t[0]), FP_OK);
 }
 
 static void
 submit_second(void)
 {
-    CHECK_EQ(fp_pool_submit(c.pool, t[1], (const u8 *)&prepared[1]), FP_OK);
+    CHECK_EQ(fp_pool_submit(c.pool, t[1]), FP_OK);
 }
 
 static void

@@ -133,16 +133,65 @@ test_big_calls_take_turns(void)
         fp_store_seq_cst(&p->shm.owners[i], FP_SPAN_PARENT);
     }
     for (u32 i = 0; i < 20; i++) {
-        tasks[i] = crew_give(&c, (order){.id = i, .size = 16}, 3 * FP_SPAN - i);
+        tasks[i] = crew_give_unplaced(&c);
     }
-    CHECK_EQ(p->nbacklog, 19);
+    CHECK_EQ(p->nbacklog, 20);
     crew_start(&c);
+    for (u32 i = 0; i < 20; i++) {
+        CHECK(crew_place(&c, tasks[i], (order){.id = i, .size = 16}, 3 * FP_SPAN - i));
+    }
     for (u32 i = 0; i < 20; i++) {
         crew_await(&c, tasks[i], (order){.id = i, .size = 16});
     }
     for (u32 i = 4; i < p->shm.nspans; i++) {
         fp_store_seq_cst(&p->shm.owners[i], FP_SPAN_FREE);
     }
+    crew_close(&c);
+}
+
+/* A task that is placed late holds up those behind it, small as they are; one that has ended holds up nobody. */
+static void
+test_unplaced_ones_keep_their_turn(void)
+{
+    crew_open(&c, 1);
+    crew_start(&c);
+    for (u32 i = 0; i < 4; i++) {
+        tasks[i] = i < 3 ? crew_give_unplaced(&c) : crew_give(&c, (order){.id = i}, 0);
+    }
+    CHECK(crew_place(&c, tasks[2], (order){.id = 2}, 5000));
+    CHECK(fp_pool_cancel(c.pool, tasks[0]));
+    CHECK(!crew_place(&c, tasks[0], (order){.id = 0}, 5000));
+    CHECK_EQ(c.pool->placed, 1);
+    CHECK_EQ(c.pool->nbacklog, 3);
+    fp_pool_fail_unplaced(c.pool, tasks[1], NULL);
+    for (u32 i = 2; i < 4; i++) {
+        crew_await(&c, tasks[i], (order){.id = i});
+    }
+    crew_expect_outcome(&c, tasks[0], FP_OUTCOME_CANCELLED);
+    crew_expect_outcome(&c, tasks[1], FP_OUTCOME_NOMEM);
+    CHECK_EQ(c.pool->placed, 0);
+    CHECK_EQ(c.pool->placed_bytes, 0);
+    crew_close(&c);
+}
+
+/* So many bytes are placed that more have to wait. */
+static void
+test_room_has_a_limit(void)
+{
+    crew_open(&c, 1);
+    c.pool->place_budget = 4 * FP_SPAN;
+    for (u32 i = 0; i < 4; i++) {
+        CHECK(fp_pool_has_room(c.pool, false));
+        tasks[i] = crew_give(&c, (order){.id = i}, FP_SPAN);
+    }
+    CHECK(!fp_pool_has_room(c.pool, true));
+    crew_start(&c);
+    CHECK_EQ(fp_wait(c.pool, &c.pool->sender, 1, FP_NEVER), FP_OK);
+    CHECK(fp_pool_has_room(c.pool, false));
+    for (u32 i = 0; i < 4; i++) {
+        crew_await(&c, tasks[i], (order){.id = i});
+    }
+    CHECK_EQ(c.pool->placed_bytes, 0);
     crew_close(&c);
 }
 
@@ -195,6 +244,8 @@ main(void)
     test_first_in_first_out();
     test_cancelled_ones_are_passed_over();
     test_big_calls_take_turns();
+    test_unplaced_ones_keep_their_turn();
+    test_room_has_a_limit();
     test_closed_takes_no_more_and_drains();
     test_workers_are_wanted_while_tasks_outnumber_them();
     return 0;

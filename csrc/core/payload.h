@@ -1,0 +1,43 @@
+/* What travels in one piece of shared memory: a pickle, and behind it the buffers that it refers to.
+ *
+ * Layout    stream | pad to 8 | u64 count | count x fp_buffer_shm | pad to 64 | buffer | pad to 64 | buffer ...
+ *           Without buffers it is the stream alone: `size == stream`.
+ * Memory    offsets are from the payload's first byte. The sender's pieces stay where they are until they are
+ *           written, once, into their place.
+ * Trust     fp_payload_buffer checks what it reads: a worker may have written anything.
+ */
+#ifndef FP_PAYLOAD_H
+#define FP_PAYLOAD_H
+
+#include "atomic.h"
+
+#define FP_BUFFER_ALIGNMENT 64u
+
+typedef struct {
+    const u8 *data;
+    u64 size;
+} fp_piece;
+
+typedef struct {
+    fp_piece bytes;
+    bool readonly;
+} fp_out_of_band;
+
+/* To be sent. */
+typedef struct {
+    const fp_piece *pieces;          /* of the stream, in order */
+    const fp_out_of_band *buffers;
+    u64 npieces, nbuffers;
+    u64 stream, size;                /* set by fp_payload_measure */
+} fp_payload;
+
+void fp_payload_measure(fp_payload *p);
+/* `to` has room for p->size bytes. */
+void fp_payload_write(const fp_payload *p, u8 *to);
+
+/* Received. How many buffers there are: 0, or FP_CORRUPT. */
+int fp_payload_count(const u8 *data, u64 size, u64 stream, u64 *count);
+/* Buffer i of those. 0, or FP_CORRUPT. */
+int fp_payload_buffer(const u8 *data, u64 size, u64 stream, u64 i, fp_out_of_band *buffer);
+
+#endif

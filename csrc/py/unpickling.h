@@ -1,0 +1,17 @@
+/* Unpickling from memory that goes away: nothing that is made here refers to it.
+ *
+ * Out-of-band buffers arrive as what an ordinary pickle would make of them, bytes or a bytearray, so that an object
+ * that is such a buffer comes back as itself; big memory asks for huge pages and is filled without the GIL.
+ */
+#ifndef FP_UNPICKLING_H
+#define FP_UNPICKLING_H
+
+#include "state.h"
+#include "../core/payload.h"
+
+extern PyType_Spec fp_reader_spec;
+
+/* Unpickle a payload, see payload.h; it stays valid during the call. NULL with an exception. */
+PyObject *fp_unpickle(fp_state *st, const u8 *data, u64 size, u64 stream);
+
+#endif

@@ -1,0 +1,109 @@
+/* payload.h: what is written is what is read, and nothing that a worker may write makes the reader leave the payload. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "check.h"
+#include "core/error.h"
+#include "core/payload.h"
+
+#define MOST 40
+
+static u8 source[1 << 16];
+
+static u64
+dice(u64 below)
+{
+    return below ? (u64)rand() % below : 0;
+}
+
+/* A payload of random pieces and buffers out of `source`. */
+static fp_payload
+any_payload(fp_piece *pieces, fp_out_of_band *buffers)
+{
+    fp_payload p = {.pieces = pieces, .buffers = buffers, .npieces = 1 + dice(MOST), .nbuffers = dice(3) ? dice(MOST) : 0};
+    for (u64 i = 0; i < p.npieces; i++) {
+        u64 size = dice(4) ? dice(200) : 0;
+        pieces[i] = (fp_piece){size ? source + dice(sizeof source - size) : NULL, size};
+    }
+    for (u64 i = 0; i < p.nbuffers; i++) {
+        u64 size = dice(4) ? dice(3000) : 0;
+        buffers[i] = (fp_out_of_band){{size ? source + dice(sizeof source - size) : NULL, size}, dice(2)};
+    }
+    fp_payload_measure(&p);
+    return p;
+}
+
+static void
+check_same(const u8 *data, const fp_payload *p)
+{
+    const u8 *at = data;
+    for (u64 i = 0; i < p->npieces; i++) {
+        CHECK(p->pieces[i].size == 0 || memcmp(at, p->pieces[i].data, p->pieces[i].size) == 0);
+        at += p->pieces[i].size;
+    }
+    CHECK_EQ((u64)(at - data), p->stream);
+    u64 count;
+    CHECK_EQ(fp_payload_count(data, p->size, p->stream, &count), FP_OK);
+    CHECK_EQ(count, p->nbuffers);
+    for (u64 i = 0; i < count; i++) {
+        fp_out_of_band b;
+        CHECK_EQ(fp_payload_buffer(data, p->size, p->stream, i, &b), FP_OK);
+        CHECK_EQ(b.bytes.size, p->buffers[i].bytes.size);
+        CHECK_EQ(b.readonly, p->buffers[i].readonly);
+        CHECK_EQ((u64)(b.bytes.data - data) % FP_BUFFER_ALIGNMENT, 0);
+        CHECK(b.bytes.size == 0 || memcmp(b.bytes.data, p->buffers[i].bytes.data, b.bytes.size) == 0);
+    }
+}
+
+/* In memory of exactly its size, so that the sanitizers see one byte too many. */
+static void
+test_round_trips(void)
+{
+    for (int round = 0; round < 3000; round++) {
+        fp_piece pieces[MOST];
+        fp_out_of_band buffers[MOST];
+        fp_payload p = any_payload(pieces, buffers);
+        u8 *data = malloc(p.size ? p.size : 1);
+        CHECK(data != NULL);
+        fp_payload_write(&p, data);
+        check_same(data, &p);
+        free(data);
+    }
+}
+
+/* Whatever count, sizes and offsets stand there: a buffer that is handed out lies in the payload. */
+static void
+test_nonsense(void)
+{
+    for (int round = 0; round < 20000; round++) {
+        u64 size = dice(300), stream = dice(8) ? dice(size + 1) : (u64)rand() << 33 | (u64)rand();
+        u8 *data = malloc(size ? size : 1);
+        CHECK(data != NULL);
+        for (u64 i = 0; i < size; i++) {
+            data[i] = (u8)(dice(3) ? 0 : dice(256));
+        }
+        u64 count;
+        if (fp_payload_count(data, size, stream, &count) == FP_OK) {
+            for (u64 i = 0; i < count; i++) {
+                fp_out_of_band b;
+                if (fp_payload_buffer(data, size, stream, i, &b) == FP_OK) {
+                    CHECK((u64)(b.bytes.data - data) + b.bytes.size <= size);
+                }
+            }
+        }
+        free(data);
+    }
+}
+
+int
+main(void)
+{
+    check_within(100);
+    srand(5);
+    for (u64 i = 0; i < sizeof source; i++) {
+        source[i] = (u8)dice(256);
+    }
+    test_round_trips();
+    test_nonsense();
+    return 0;
+}
