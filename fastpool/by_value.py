@@ -7,11 +7,15 @@ cells along, and they change.
 
 from __future__ import annotations
 
+import importlib
 import pickle
+import sys
 from collections.abc import Callable
 from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
+
+from fastpool import forking
 
 if TYPE_CHECKING:
     from fastpool import _core
@@ -42,19 +46,22 @@ def _has_no_name_in_its_module(function: object) -> bool:
     return isinstance(function, FunctionType) and "<" in function.__qualname__
 
 
+def _cloudpickle() -> Any:
+    if "cloudpickle" not in sys.modules:
+        with forking.forking:
+            importlib.import_module("cloudpickle")
+    return importlib.import_module("cloudpickle")  # another thread may be in the middle of it
+
+
 def dumps(thing: object) -> bytes:
     """By value, what has to be."""
-    import cloudpickle  # type: ignore[import-untyped,import-not-found,unused-ignore]
-
-    data: bytes = cloudpickle.dumps(thing)
+    data: bytes = _cloudpickle().dumps(thing)
     return data
 
 
 def dump(thing: object, writer: _core._Writer) -> None:
     """The same, into a payload of the core's."""
-    import cloudpickle
-
-    cloudpickle.Pickler(writer, PROTOCOL, writer.take_buffer).dump(thing)
+    _cloudpickle().Pickler(writer, PROTOCOL, writer.take_buffer).dump(thing)
 
 
 def function(function: Callable[..., object], error: BaseException | None) -> bytes | None:

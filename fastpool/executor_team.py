@@ -31,7 +31,7 @@ class ExecutorTeam(Team):
     def has_started(self, process: BaseProcess) -> None:
         self.by_pid[process.pid] = process
 
-    def has_ended(self, process: BaseProcess, how: str) -> None:
+    def has_ended(self, process: BaseProcess, how: str, error: bytes | None) -> None:
         if how == "retired":
             self.by_pid.pop(process.pid, None)
 

@@ -18,7 +18,6 @@ import signal
 import sys
 import threading
 import time
-import weakref
 from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing import resource_tracker
@@ -26,7 +25,7 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from fastpool import _core, worker
+from fastpool import _core, forking, worker
 from fastpool.errors import pool_broken
 from fastpool.futures import Future
 
@@ -56,11 +55,11 @@ def _interrupts_blocked(start_method: str | None) -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _start_thread(threads: list[threading.Thread], daemon: bool, pool: _core.Pool, method: str, name: str) -> None:
+def _start_thread(threads: list[PatientThread], daemon: bool, pool: _core.Pool, method: str, name: str) -> None:
     """Called by the pool, for a thread that runs one of its methods. (A method of Team would tie the two in a cycle.)"""
-    thread = threading.Thread(target=getattr(pool, method), name=f"fastpool-{name}", daemon=daemon)
+    thread = PatientThread(getattr(pool, method), f"fastpool-{name}", daemon)
     thread.start()
-    threads[:] = [*filter(threading.Thread.is_alive, threads), thread]
+    threads[:] = [*filter(PatientThread.is_alive, threads), thread]
 
 
 class Team:
@@ -85,9 +84,10 @@ class Team:
         self.initargs = initargs
         self.max_tasks = max_tasks
         self.by_index: dict[int, BaseProcess] = {}
-        self.threads: list[threading.Thread] = []
+        self.threads: list[PatientThread] = []
         self.pool = _core.Pool(size, Future, partial(_start_thread, self.threads, self.replaces), self.replaces)
         self.attachment = worker.Attachment(*self.pool.attachment())
+        forking.teams.add(self)
 
     def make_process(self, **options: Any) -> BaseProcess:
         """A worker's process, not started."""
@@ -97,8 +97,8 @@ class Team:
     def has_started(self, process: BaseProcess) -> None:
         """For the list of processes that users know."""
 
-    def has_ended(self, process: BaseProcess, how: str) -> None:
-        """The same. `how`: see ``_core.Pool.reap``."""
+    def has_ended(self, process: BaseProcess, how: str, error: bytes | None) -> None:
+        """The same. `how`, `error`: see ``_core.Pool.reap``."""
 
     def maintain(self) -> None:
         """Start workers for those that have gone. Called by the manager's thread."""
@@ -115,7 +115,7 @@ class Team:
         arguments = (self.attachment, index, os.getpid(), self.initializer, self.initargs, self.max_tasks)
         try:
             process = self.make_process(target=self.target, args=arguments)
-            with _interrupts_blocked(self.start_method):
+            with forking.forking, _interrupts_blocked(self.start_method):
                 process.start()
         except BaseException:
             self.pool.cancel_worker(index)
@@ -161,7 +161,7 @@ class Team:
         if process is None or process.pid is None:
             return
         process.join()
-        self.has_ended(process, self.pool.reap(index, process.pid, process.exitcode))
+        self.has_ended(process, *self.pool.reap(index, process.pid, process.exitcode))
 
     def break_(self, error: BaseException) -> None:
         """Fail every task that has not ended."""
@@ -192,14 +192,33 @@ class Team:
         self.pool.dismiss_courier()
 
 
-class Manager(threading.Thread):
+class PatientThread(threading.Thread):
+    """One that can be waited for again. (A ``join()`` that Ctrl-C interrupts takes its thread for ended, in Python 3.11.)"""
+
+    def __init__(self, target: Callable[[], object], name: str | None, daemon: bool) -> None:
+        super().__init__(target=target, name=name, daemon=daemon)
+        self._over = threading.Event()
+
+    def run(self) -> None:
+        try:
+            super().run()
+        finally:
+            self._over.set()
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Until it has ended, at most `timeout` seconds."""
+        if self._over.wait(timeout):
+            self.join()
+
+
+class Manager(PatientThread):
     """The thread that looks after a team until nothing is left of it."""
 
     def __init__(self, team: Team) -> None:
-        super().__init__(daemon=team.replaces)
+        super().__init__(self._manage, None, daemon=team.replaces)
         self.team = team
 
-    def run(self) -> None:
+    def _manage(self) -> None:
         team = self.team
         pool = team.pool
         try:
@@ -218,21 +237,19 @@ class Manager(threading.Thread):
         end = None if timeout is None else time.monotonic() + timeout
         for thread in (self, *self.team.threads):
             if thread is not threading.current_thread():
-                thread.join(None if end is None else max(end - time.monotonic(), 0))
+                thread.wait(None if end is None else max(end - time.monotonic(), 0))
 
 
-_managers: weakref.WeakSet[Manager] = weakref.WeakSet()
 _exiting = False
-_registering = threading.Lock()  # a thread may make its first call while the main thread ends
 
 
 def start_manager(team: Team) -> Manager:
     """The thread for a team whose first workers have been started."""
     manager = Manager(team)
-    with _registering:
+    with forking.registering:  # a thread may make its first call while the main thread ends
         manager.start()
         if not team.replaces:
-            _managers.add(manager)
+            forking.managers.add(manager)
             if _exiting:
                 team.pool.close()
     return manager
@@ -248,7 +265,7 @@ def abandon(manager: Manager) -> None:
     pool = manager.team.pool
     pool.close()
     pool.cancel_pending()
-    manager.join(INTERRUPT_GRACE)
+    manager.wait(INTERRUPT_GRACE)
     if manager.is_alive():
         for process in manager.team.processes():
             process.terminate()
@@ -262,9 +279,9 @@ def _ends_by_interrupt() -> bool:
 def _at_exit() -> None:
     """Before threads are joined: finish what is queued, as the standard library does."""
     global _exiting
-    with _registering:
+    with forking.registering:
         _exiting = True
-        managers = list(_managers)
+        managers = list(forking.managers)
     interrupted = _ends_by_interrupt()
     for manager in managers:
         if interrupted:

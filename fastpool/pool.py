@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import multiprocessing.pool
+import pickle
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing import util
 from multiprocessing.context import BaseContext
@@ -49,15 +50,36 @@ def _or_standard(method: Callable[..., Any]) -> Callable[..., Any]:
     return choose
 
 
-def _end(team: PoolTeam, manager: Manager, feeders: set[Feeder], terminate: bool) -> None:
-    """At the interpreter's end, or when asked to: now. When the Pool is dropped: what was submitted is finished."""
-    if not (terminate or util.is_exiting()):
+#: Made while importing is possible: a Pool may end when it is not.
+_TERMINATED = pickle.dumps(PoolTerminated("The Pool was terminated before the call had ended."))
+
+
+def _end(team: PoolTeam, manager: Manager, feeders: set[Feeder]) -> None:
+    """At the interpreter's end, or when asked to: now. When the Pool is dropped: what was submitted is finished.
+
+    A Finalize calls it: never in a process forked from the Pool's.
+    """
+    if not (team.ending or util.is_exiting()):
         team.pool.close()
         return
-    team.break_(PoolTerminated("The Pool was terminated before the call had ended."))
+    team.pool.break_(_TERMINATED)
     for feeder in list(feeders):
         feeder.terminate()
     manager.join_all()
+
+
+def _unpacking_error(func: Callable[..., object], args: Any, kwds: Any) -> TypeError:
+    """What ``func(*args, **kwds)`` says of arguments that cannot be unpacked."""
+
+    def like_it(*args: object, **kwds: object) -> None: ...
+
+    like_it.__module__ = getattr(func, "__module__", like_it.__module__)
+    like_it.__qualname__ = getattr(func, "__qualname__", type(func).__qualname__)
+    try:
+        like_it(*args, **kwds)
+    except TypeError as error:
+        return error
+    raise AssertionError("they could be unpacked")
 
 
 class Pool(_StandardPool):
@@ -131,7 +153,7 @@ class Pool(_StandardPool):
         self._worker_handler = manager = start_manager(team)
         self._cache = _compat.PendingWorkItems(team.pool)
         self._taskqueue = _compat.TaskQueue(team.pool)
-        self._terminate = util.Finalize(self, _end, args=(team, manager, self._feeders, False), exitpriority=15)
+        self._terminate = util.Finalize(self, _end, args=(team, manager, self._feeders), exitpriority=15)
         self._state = RUN
 
     def _check_running(self) -> None:
@@ -159,7 +181,12 @@ class Pool(_StandardPool):
             error_callback: called with the exception instead, if there is one.
         """
         self._check_running()
-        return ApplyResult(self, self._team.pool.submit(func, *args, **kwds), callback, error_callback)
+        try:
+            future = self._team.pool.submit(func, *args, **kwds)
+        except TypeError:  # what is no sequence or no mapping is for the call to find out, as in the standard library
+            future = Future()
+            future.set_exception(_unpacking_error(func, args, kwds))
+        return ApplyResult(self, future, callback, error_callback)
 
     @_or_standard
     def _map_async(
@@ -176,7 +203,7 @@ class Pool(_StandardPool):
         items: Any = iterable if hasattr(iterable, "__len__") else list(iterable)
         length = len(items)
         if chunksize is None:
-            chunksize, extra = divmod(length, len(self._pool) * 4)
+            chunksize, extra = divmod(length, 4 * (len(self._pool) or self._processes))
             chunksize += bool(extra)
         if length == 0:
             chunksize = 0
@@ -280,8 +307,8 @@ class Pool(_StandardPool):
     def terminate(self) -> None:
         """End the workers now. What has not ended fails with PoolTerminated."""
         self._state = TERMINATE
-        self._terminate.cancel()
-        _end(self._team, self._worker_handler, self._feeders, True)
+        self._team.ending = True
+        self._terminate()
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the workers to end, after ``close()`` or ``terminate()``; at most `timeout` seconds.

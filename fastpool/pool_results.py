@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing.pool
 import sys
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from multiprocessing.context import TimeoutError
@@ -105,13 +106,16 @@ class ApplyResult(multiprocessing.pool.ApplyResult[_T]):
             if self._future.done():
                 self._pool = None
 
+    # A manager looks at every attribute when it makes a proxy of this: these two neither wait nor raise.
     @property
     def _success(self) -> bool:
-        return self.successful()
+        return not self.ready() or self.successful()
 
     @property
     def _value(self) -> Any:
-        error = self._future.exception() if self.ready() else None
+        if not self.ready():
+            return None
+        error = self._future.exception()
         return self._future.result() if error is None else error
 
 
@@ -119,7 +123,10 @@ AsyncResult = ApplyResult
 
 
 class MapResult(ApplyResult[list[_T]], multiprocessing.pool.MapResult):  # type: ignore[type-arg]
-    """The outcome of ``map_async()`` and ``starmap_async()``: there when all chunks are, even if one has failed."""
+    """The outcome of ``map_async()`` and ``starmap_async()``: there when all chunks are, even if one has failed.
+
+    No lock is held while results are unpickled: that runs user code, and so do the signal handlers that may come.
+    """
 
     def __init__(
         self,
@@ -133,12 +140,12 @@ class MapResult(ApplyResult[list[_T]], multiprocessing.pool.MapResult):  # type:
         self._chunks = chunks
         self._chunksize = chunksize
         self._length = length
-        self._lock = threading.Lock()
-        self._left = len(chunks)
+        self._ended = 0  # so many chunks, at least, from the first on
         super().__init__(pool, Future(), callback, error_callback)
         if not chunks:  # as the standard library has it, without the callback
             self._future.set_result([None] * length)
         elif callback or error_callback:
+            self._left = len(chunks)
             for chunk in chunks:
                 pool._team.pool.call_when_done(chunk, self._count)
 
@@ -146,13 +153,12 @@ class MapResult(ApplyResult[list[_T]], multiprocessing.pool.MapResult):  # type:
         self._future = future
 
     def _count(self, _: Future[Any]) -> None:
-        with self._lock:
-            self._left -= 1
-            if self._left:
-                return
-        whole: Future[Any] = Future()
-        self._settle(whole)
-        self._finish(whole)
+        """In the courier's thread, once for each chunk."""
+        self._left -= 1
+        if self._left == 0:
+            whole: Future[Any] = Future()
+            self._settle(whole)
+            self._finish(whole)
 
     def _settle(self, whole: Future[Any]) -> None:
         """All chunks have ended: put them together."""
@@ -166,32 +172,60 @@ class MapResult(ApplyResult[list[_T]], multiprocessing.pool.MapResult):  # type:
         whole.set_result(value)
 
     @property
+    def _has_callbacks(self) -> bool:
+        return bool(self._callback or self._error_callback)
+
+    def _all_ended(self) -> bool:
+        """Looks at every chunk once, and again only at the first that has not ended."""
+        chunks, ended = self._chunks, self._ended
+        while ended < len(chunks) and chunks[ended].done():
+            ended += 1
+        self._ended = max(ended, self._ended)
+        return ended == len(chunks)
+
+    @property
     def _number_left(self) -> int:
         """Chunks that have not ended."""
-        return sum(not chunk.done() for chunk in self._chunks)
+        return 0 if self._all_ended() else sum(not chunk.done() for chunk in self._chunks[self._ended :])
 
-    def _gather(self) -> None:
-        if self._callback or self._error_callback:
-            return  # _count does it
-        with self._lock:
-            if not self._future.done() and self._number_left == 0:
-                self._settle(self._future)
+    def _whole(self) -> Future[Any]:
+        """The outcome, which is there: for all who ask the same."""
+        if not self._has_callbacks and not self._future.done():
+            whole: Future[Any] = Future()
+            self._settle(whole)
+            self._future = self.__dict__.setdefault("_first_whole", whole)
+        return self._future
 
     def ready(self) -> bool:
-        self._gather()
-        return self._future.done()
+        return self._future.done() or (not self._has_callbacks and self._all_ended())
+
+    def successful(self) -> bool:
+        if self.ready():
+            self._whole()
+        return super().successful()
 
     def wait(self, timeout: float | None = None) -> None:
-        if not (self._callback or self._error_callback):
-            wait(self._chunks, timeout)
-            self._gather()
-            timeout = 0 if timeout is not None else None
-        super().wait(timeout)
+        if self._has_callbacks or self._future.done():
+            super().wait(timeout)
+            return
+        end = None if timeout is None else time.monotonic() + timeout
+        chunk = self._chunks[-1]  # when it has ended, so have nearly all
+        while not wait([chunk], None if end is None else max(end - time.monotonic(), 0)).not_done:
+            if self._all_ended():
+                self._pool = None
+                return
+            chunk = self._chunks[self._ended]
 
     def get(self, timeout: float | None = None) -> list[_T]:
         self.wait(timeout)
-        return super().get(0 if timeout is not None else None)
+        if not self.ready():
+            raise TimeoutError
+        self._whole()
+        return super().get()
 
     @property
     def _value(self) -> Any:
-        return super()._value if self.ready() else [None] * self._length
+        if not self.ready():
+            return [None] * self._length
+        self._whole()
+        return super()._value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import pickle
 import signal
 import threading
 import weakref
@@ -56,7 +57,7 @@ class PoolTeam(Team):
     def has_started(self, process: BaseProcess) -> None:
         self.roster.append(process)
 
-    def has_ended(self, process: BaseProcess, how: str) -> None:
+    def has_ended(self, process: BaseProcess, how: str, error: bytes | None) -> None:
         self.roster.remove(process)
         self._unready = self._unready + 1 if how == "unready" else 0
         # one that somebody else has killed says little about the next
@@ -64,7 +65,7 @@ class PoolTeam(Team):
         self._hopeless = self._unready > tries
         if self._hopeless and self.pool.ready == 0:
             assert process.pid is not None
-            self.break_(worker_died(process.pid, process.exitcode, None, ready=False))
+            self.pool.break_(error or pickle.dumps(worker_died(process.pid, process.exitcode, None, ready=False)))
 
     def maintain(self) -> None:
         """As many workers as at the start. Called by the manager's thread, and by whoever asks for it."""

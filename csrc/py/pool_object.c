@@ -169,6 +169,9 @@ pool_manage(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     u32 ended[64];
     int n;
+    if (fp_refuse_after_fork(as_pool(self)->pool)) {
+        return NULL;
+    }
     Py_BEGIN_ALLOW_THREADS
     n = manage_without_gil(as_pool(self), ended, 64);
     Py_END_ALLOW_THREADS
@@ -181,6 +184,9 @@ pool_manage(PyObject *self, PyObject *Py_UNUSED(ignored))
 static PyObject *
 pool_new_worker(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
+    if (fp_refuse_after_fork(as_pool(self)->pool)) {
+        return NULL;
+    }
     int w = fp_pool_new_worker(as_pool(self)->pool);
     return w < 0 ? Py_NewRef(Py_None) : PyLong_FromLong(w);
 }
@@ -191,7 +197,7 @@ pool_cancel_worker(PyObject *self, PyObject *arg)
 {
     fp_pool *pool = as_pool(self)->pool;
     unsigned long w = PyLong_AsUnsignedLong(arg);
-    if (PyErr_Occurred()) {
+    if (PyErr_Occurred() || fp_refuse_after_fork(pool)) {
         return NULL;
     }
     if (w < pool->shm.nworkers) {
@@ -237,21 +243,50 @@ copy_text(const char *text)
     return text ? strdup(text) : NULL;
 }
 
+/* reap's answer: how it ended, and the pickled exception of its initializer or None. Clears `death`. */
+static PyObject *
+reaped(const char *how, fp_death *death)
+{
+    PyObject *answer = Py_BuildValue("sy#", how, death->error, (Py_ssize_t)death->error_size);
+    fp_death_clear(death);
+    return answer;
+}
+
+/* A worker has died, and took the task along, or none. What comes of it: the pool breaks, or its task fails. */
+static void
+answer_for_death(fp_pool_object *p, fp_task *task, fp_death death)
+{
+    death.label = task ? copy_text(fp_pool_label(p->pool, task)) : NULL;
+    /* the reason first: who waits for the task must find it */
+    if (!p->replaces) {
+        fp_pool_break(p->pool, death);
+    }
+    else if (task != NULL && (task->death = malloc(sizeof death)) != NULL) {
+        *task->death = death;
+    }
+    else {
+        fp_death_clear(&death);
+    }
+    if (task != NULL) {
+        fp_pool_fail(p->pool, task);
+    }
+}
+
 static PyObject *
 pool_reap(PyObject *self, PyObject *args)
 {
-    fp_pool *pool = as_pool(self)->pool;
+    fp_pool_object *p = as_pool(self);
+    fp_pool *pool = p->pool;
     unsigned int w;
     int pid;
     PyObject *exitcode;
-    if (!PyArg_ParseTuple(args, "IiO:reap", &w, &pid, &exitcode)) {
+    if (fp_refuse_after_fork(pool) || !PyArg_ParseTuple(args, "IiO:reap", &w, &pid, &exitcode)) {
         return NULL;
     }
     if (w >= pool->shm.nworkers) {
         PyErr_SetString(PyExc_ValueError, "no such worker");
         return NULL;
     }
-    fp_pool_object *p = as_pool(self);
     fp_death death = {.pid = pid, .exitcode_known = exitcode != Py_None, .ready = true};
     if (death.exitcode_known) {
         death.exitcode = (int)PyLong_AsLong(exitcode);
@@ -264,29 +299,22 @@ pool_reap(PyObject *self, PyObject *args)
     death.ready = phase != FP_WORKER_STARTED;
     fp_task *task;
     if (fp_pool_reap(pool, w, &task) == FP_OK) {
-        return PyUnicode_FromString("retired");
+        return reaped("retired", &death);
     }
-    /* the reason first: who waits for the task must find it */
-    death.label = task ? copy_text(fp_pool_label(pool, task)) : NULL;
-    if (!p->replaces || phase == FP_WORKER_UNFIT) {
-        fp_pool_break(pool, death);
+    if (p->replaces && task == NULL && (phase == FP_WORKER_STARTED || phase == FP_WORKER_UNFIT)) {
+        return reaped("unready", &death);   /* whether the next may do better is for the Python part to judge */
     }
-    else if (task != NULL && (task->death = malloc(sizeof death)) != NULL) {
-        *task->death = death;
-    }
-    else {
-        fp_death_clear(&death);
-    }
-    if (task != NULL) {
-        fp_pool_fail(pool, task);
-    }
-    return PyUnicode_FromString(phase == FP_WORKER_STARTED ? "unready" : "died");
+    answer_for_death(p, task, death);
+    return Py_BuildValue("sO", phase == FP_WORKER_STARTED ? "unready" : "died", Py_None);
 }
 
 /* break_(pickled exception) */
 static PyObject *
 pool_break(PyObject *self, PyObject *error)
 {
+    if (as_pool(self)->pool->fork_generation != fp_fork_generation()) {
+        Py_RETURN_NONE;   /* inert, see below */
+    }
     if (!PyBytes_Check(error)) {
         PyErr_SetString(PyExc_TypeError, "break_() takes a pickled exception");
         return NULL;
@@ -425,15 +453,22 @@ pool_call_when_done(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py
 }
 
 /* The courier may leave once it has delivered all: called when no task is unfinished. */
+static void
+dismiss_courier(fp_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    atomic_fetch_add(&pool->courier.nready, 1);   /* a wake without a task */
+    fp_wait_notify_locked(pool, &pool->courier);
+    pthread_mutex_unlock(&pool->lock);
+}
+
 static PyObject *
 pool_dismiss_courier(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
-    fp_pool_object *p = as_pool(self);
-    p->courier_leaving = true;
-    pthread_mutex_lock(&p->pool->lock);
-    atomic_fetch_add(&p->pool->courier.nready, 1);   /* a wake without a task */
-    fp_wait_notify_locked(p->pool, &p->pool->courier);
-    pthread_mutex_unlock(&p->pool->lock);
+    as_pool(self)->courier_leaving = true;
+    if (as_pool(self)->pool->fork_generation == fp_fork_generation()) {
+        dismiss_courier(as_pool(self)->pool);
+    }
     Py_RETURN_NONE;
 }
 
@@ -496,7 +531,9 @@ get_started(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *
 get_ready(PyObject *self, void *Py_UNUSED(closure))
 {
-    return PyLong_FromUnsignedLong(fp_pool_ready_workers(as_pool(self)->pool));
+    const fp_pool *pool = as_pool(self)->pool;
+    bool here = pool->fork_generation == fp_fork_generation();
+    return PyLong_FromUnsignedLong(here ? fp_pool_ready_workers(pool) : 0);
 }
 
 static PyObject *
@@ -537,8 +574,8 @@ static PyMethodDef pool_methods[] = {
      "unwatch($self, index, /)\n--\n\nIts end needs no notice any more: close its descriptors.")},
     {"reap", pool_reap, METH_VARARGS, PyDoc_STR(
      "reap($self, index, pid, exitcode, /)\n--\n\nThe worker is dead: clean up after it. 'retired' if it had been told to end,\n"
-     "'unready' if it never got so far as to take tasks, else 'died'. A pool that replaces its workers fails the task\n"
-     "that it was running; any other breaks.")},
+     "'unready' if it never got so far as to take tasks, else 'died'; and what its initializer raised, pickled, or\n"
+     "None. A pool that replaces its workers fails the task that it was running; any other breaks.")},
     {"break_", pool_break, METH_O, PyDoc_STR(
      "break_($self, error, /)\n--\n\nFail every task that has not ended; `error`: a pickled exception.")},
     {"bury", pool_bury, METH_NOARGS, PyDoc_STR(

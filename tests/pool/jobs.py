@@ -280,6 +280,24 @@ def process_name():
     return multiprocessing.current_process().name
 
 
+class Rings:
+    """Sends its process a signal when it is unpickled, outside of the workers."""
+
+    def __reduce__(self):
+        return _ring, ()
+
+
+def _ring():
+    if multiprocessing.parent_process() is None:
+        signal.raise_signal(signal.SIGUSR2)
+        sum(range(1000))  # a handler runs between two bytecodes
+    return Rings()
+
+
+def rings_when_unpickled(_):
+    return Rings()
+
+
 # --- inputs
 
 

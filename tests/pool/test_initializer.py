@@ -169,3 +169,18 @@ def test_what_is_no_error_but_an_end(lib, make_pool, mailbox, error, exitcode):
         pool.apply_async(tasks.double, (2,)).get(PATIENCE)
     assert caught.value.exitcode == exitcode
     assert len(mailbox.all()) <= MOST_STARTS
+
+
+def fail_at(number, counter):
+    with counter.get_lock():
+        counter.value += 1
+        if counter.value == number:
+            raise OSError("for a moment")
+
+
+@pytest.mark.parametrize("number", [1, 2, 4])
+def test_failure_that_does_not_last(make_pool, context, number):
+    """Another worker takes the place of the one that could not start."""
+    counter = context.Value("i", 0)
+    pool = make_pool(2, initializer=fail_at, initargs=(number, counter), maxtasksperchild=1)
+    assert pool.map(tasks.double, range(10), 1) == list(range(0, 20, 2))

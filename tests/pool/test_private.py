@@ -84,3 +84,12 @@ def test_worker_terminated_by_hand_is_replaced(make_pool):
     eventually(lambda: [worker for worker in pool._pool if worker is not old and worker.is_alive()])
     assert len(pool._pool) == 1
     assert pool.apply_async(tasks.double, (2,)).get(PATIENCE) == 4
+
+
+def test_attributes_of_a_result_to_come(single, gate):
+    """A manager that makes a proxy reads all that there are: none waits, none raises."""
+    results = [single.apply_async(tasks.pass_through, (gate, 5)), single.map_async(jobs.pass_each, [(gate, 5)])]
+    for result in results:
+        assert all(getattr(result, name, True) is not result for name in dir(result))
+    gate.open()
+    assert [result.get() for result in results] == [5, [5]]

@@ -204,3 +204,26 @@ def test_signal_handler_that_raises_ends_the_wait(single, gate, limit):
     assert not result.ready()
     gate.open()
     assert result.get() == 5
+
+
+def test_map_result_in_a_signal_handler(single, limit=PATIENCE):
+    """While it is unpickled, which runs the user's code, nothing is held that the handler would wait for."""
+    result = single.map_async(jobs.rings_when_unpickled, range(3), 1)
+    seen = []
+    old = signal.signal(signal.SIGUSR2, lambda *_: seen.append(result.ready()))
+    try:
+        assert len(result.get(limit)) == 3
+    finally:
+        signal.signal(signal.SIGUSR2, old)
+    assert seen
+
+
+def test_progress_of_many_chunks(single, gate):
+    """Asking again and again costs little, however many chunks there are."""
+    result = single.map_async(jobs.pass_each, [(gate, 1)] * 20_000, 1)
+    started = time.monotonic()
+    for _ in range(1000):
+        assert not result.ready()
+    assert time.monotonic() - started < 1
+    gate.open()
+    assert result.get(PATIENCE) == [1] * 20_000 and result._number_left == 0

@@ -1,0 +1,39 @@
+"""What a process forked from this one must not inherit in the middle of something, and what it is not the owner of.
+
+A fork copies one thread and every lock, whoever holds it. The locks of this package that a child would meet are made
+anew in it; and the workers of the parent's pools are no children of its, which its exit would end.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from multiprocessing import process as _process
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from fastpool.launching import Manager, Team
+
+#: Held while a worker is forked, and while something is imported for a caller: a child that was forked in the middle of
+#: an import could never import the same.
+forking = threading.Lock()
+
+#: Held while a manager is started and registered, and while the interpreter's end begins.
+registering = threading.Lock()
+
+managers: weakref.WeakSet[Manager] = weakref.WeakSet()
+teams: weakref.WeakSet[Team] = weakref.WeakSet()
+
+
+def _in_child() -> None:
+    global forking, registering
+    forking = threading.Lock()
+    registering = threading.Lock()
+    managers.clear()
+    for team in list(teams):
+        _process._children.difference_update(team.processes())  # type: ignore[attr-defined]
+    teams.clear()
+
+
+os.register_at_fork(after_in_child=_in_child)
