@@ -79,3 +79,14 @@ def function(function: Callable[..., object], error: BaseException | None) -> by
     except Exception:
         pass
     return None
+
+
+def for_many_calls(function_: Callable[..., object]) -> bytes | None:
+    """The pickle by value of one that cannot go by name, made once for all calls of a map; None if it goes by name."""
+    if _has_no_name_in_its_module(function_) or _is_interactive(function_):
+        return function(function_, None)
+    return None
+
+
+def _is_interactive(function: object) -> bool:
+    return hasattr(sys, "ps1") and isinstance(function, FunctionType) and function.__module__ == "__main__"

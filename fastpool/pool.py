@@ -13,7 +13,7 @@ from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE
 from multiprocessing.process import BaseProcess
 from typing import Any, TypeVar
 
-from fastpool import _compat
+from fastpool import _compat, by_value
 from fastpool.errors import PoolTerminated
 from fastpool.futures import Future
 from fastpool.launching import Manager, start_manager
@@ -215,9 +215,10 @@ class Pool(_StandardPool):
         self, func: Callable[..., Any], items: Iterable[Any], chunksize: int, star: bool
     ) -> Iterator[Future[list[Any]]]:
         submit = self._team.pool.submit_each
+        data = by_value.for_many_calls(func)
         try:
             for chunk in _compat.batched(iter(items), chunksize):
-                yield submit(func, chunk, star)
+                yield submit(func, chunk, star, data)
         except Exception as error:  # of the input
             failed: Future[list[Any]] = Future()
             failed.set_exception(error)

@@ -87,13 +87,21 @@ def pool_main(
             try:
                 initializer(*initargs)
             except Exception as error:
-                _core.resign(memfd, bell, index, encode_pool_exception(error))
+                _resign(memfd, bell, index, error)
                 return
         _core.work(memfd, bell, index, max_tasks or 0, True)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def _resign(memfd: int, bell: int, index: int, error: Exception) -> None:
+    try:
+        _core.resign(memfd, bell, index, encode_pool_exception(error))
+    except MemoryError:  # there is little room for it
+        short = UnpicklingFailed(f"The initializer raised what is too large to be sent: {_safe_repr(error)[:1000]}")
+        _core.resign(memfd, bell, index, encode_pool_exception(short))
 
 
 def _initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> bool:

@@ -117,18 +117,42 @@ pool_submit(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t
     return or_refuse(fp_submit(fp_state_by_type(cls), p, args[0], args + 1, nargs - 1, kwnames, 0));
 }
 
-/* submit_each(fn, items, star) */
+/* The arguments (fn, items, star, data=None) of submit_each. -1 with an exception. */
+static int
+parse_each(PyObject *const *args, Py_ssize_t nargs, PyObject **data)
+{
+    if (nargs < 3 || nargs > 4 || !PyTuple_Check(args[1]) || PyTuple_GET_SIZE(args[1]) == 0) {
+        PyErr_SetString(PyExc_TypeError, "submit_each(fn, items, star, data=None) needs a tuple that is not empty");
+        return -1;
+    }
+    *data = nargs == 4 && args[3] != Py_None ? args[3] : NULL;
+    if (*data != NULL && !PyBytes_Check(*data)) {
+        PyErr_SetString(PyExc_TypeError, "a function by value is a bytes object");
+        return -1;
+    }
+    return 0;
+}
+
+static u32
+call_kind(PyObject *star)
+{
+    return star == Py_None ? 0 : Py_IsTrue(star) ? FP_CALL_STAR : FP_CALL_EACH;
+}
+
 static PyObject *
 pool_submit_each(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs,
                  PyObject *Py_UNUSED(kwnames))
 {
-    if (nargs != 3 || !PyTuple_Check(args[1]) || PyTuple_GET_SIZE(args[1]) == 0) {
-        PyErr_SetString(PyExc_TypeError, "submit_each(fn, items, star) needs a tuple that is not empty");
+    fp_state *st = fp_state_by_type(cls);
+    PyObject *data;
+    if (parse_each(args, nargs, &data) < 0) {
         return NULL;
     }
-    u32 each = Py_IsTrue(args[2]) ? FP_CALL_STAR : FP_CALL_EACH;
-    return or_refuse(fp_submit(fp_state_by_type(cls), as_pool(self), args[0],
-                                           ((PyTupleObject *)args[1])->ob_item, PyTuple_GET_SIZE(args[1]), NULL, each));
+    PyObject **items = ((PyTupleObject *)args[1])->ob_item;
+    Py_ssize_t n = PyTuple_GET_SIZE(args[1]);
+    u32 each = call_kind(args[2]);
+    return or_refuse(data ? fp_submit_by_value(st, as_pool(self), args[0], data, items, n, each)
+                          : fp_submit(st, as_pool(self), args[0], items, n, NULL, each));
 }
 
 /* ------------------------------------------------------ the manager's calls */
@@ -559,8 +583,9 @@ static PyMethodDef pool_methods[] = {
     {"submit", CLASS_METHOD(pool_submit), PyDoc_STR(
      "submit(fn, /, *args, **kwargs)\n\nA Future for the call.")},
     {"submit_each", CLASS_METHOD(pool_submit_each), PyDoc_STR(
-     "submit_each(fn, items, star, /)\n\nA Future for the list of the results of fn for each of a tuple of items,\n"
-     "with `star` for each of a tuple of arguments.")},
+     "submit_each(fn, items, star, data=None, /)\n\nA Future for the list of the results of fn for each of a tuple of items,\n"
+     "with `star` for each of a tuple of arguments; if `star` is None, for the result of fn(*items). `data` is the\n"
+     "function's pickle if it goes by value.")},
     {"manage", pool_manage, METH_NOARGS, PyDoc_STR(
      "manage($self)\n--\n\nThe manager thread's work that needs no Python. Returns the indices of workers that ended;\n"
      "an empty list: all tasks of a closed pool have ended, or the pool broke.")},

@@ -303,6 +303,16 @@ send_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *data, boo
     return f == NULL && PyErr_Occurred() ? failed_submit(p) : f;
 }
 
+PyObject *
+fp_submit_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *data, PyObject *const *args,
+                   Py_ssize_t nargs, u32 each)
+{
+    if (fp_refuse_after_fork(p->pool)) {
+        return NULL;
+    }
+    return send_by_value(st, p, fn, data, fp_function_is_interactive(st, fn), args, nargs, NULL, each);
+}
+
 /* What pickle refuses, or could not find again: the function by value, if that can be. `error`, if not NULL, is what
  * pickle said. NULL without an exception: it cannot be (unless with an error: then its failed Future is returned). */
 static PyObject *

@@ -15,6 +15,9 @@
 PyObject *fp_submit(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *const *args, Py_ssize_t nargs,
                     PyObject *kwnames, u32 each);
 
+/* The same for a function that goes by value, as `data`, a bytes object. */
+PyObject *fp_submit_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *data, PyObject *const *args,
+                             Py_ssize_t nargs, u32 each);
 /* A call for a pool that has broken: a Future that has failed. An executor refuses such a call, a Pool does not. */
 PyObject *fp_submit_to_broken(fp_pool_object *p);
 

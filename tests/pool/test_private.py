@@ -2,6 +2,7 @@
 
 import pytest
 
+from pool import jobs
 from support import tasks
 from support.events import PATIENCE, eventually
 
