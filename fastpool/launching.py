@@ -206,8 +206,8 @@ class PatientThread(threading.Thread):
             self._over.set()
 
     def wait(self, timeout: float | None = None) -> None:
-        """Until it has ended, at most `timeout` seconds."""
-        if self._over.wait(timeout):
+        """Until it has ended, at most `timeout` seconds. In a forked child it has."""
+        if self.is_alive() and self._over.wait(timeout):
             self.join()
 
 

@@ -12,7 +12,7 @@
 #include "shm.h"
 
 #define FP_BLOCK_MIN_SHIFT 10u   /* 1 KiB */
-#define FP_BLOCK_MAX_SHIFT 19u   /* 512 KiB */
+#define FP_BLOCK_MAX_SHIFT 17u   /* 128 KiB: half a span */
 #define FP_BLOCK_CLASSES (FP_BLOCK_MAX_SHIFT - FP_BLOCK_MIN_SHIFT + 1u)
 #define FP_BLOCKS_PER_SPAN (FP_SPAN >> FP_BLOCK_MIN_SHIFT)
 

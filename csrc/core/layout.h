@@ -28,7 +28,7 @@
 #define FP_NSLOTS_MIN 1024u       /* tasks that are with the workers; more wait in the parent */
 #define FP_NFUNCTIONS 1024u
 #define FP_MAX_WORKERS 0xfff0u    /* the owner field has 16 bits */
-#define FP_SPAN (1u << 20)
+#define FP_SPAN (256u << 10)
 #define FP_RING (256u << 10)
 #define FP_RING_MAX (32u << 10)   /* a reply above this goes to spans */
 
@@ -108,7 +108,10 @@ typedef struct {
 } fp_function_shm;
 
 enum { FP_SPAN_FREE, FP_SPAN_PARENT, FP_SPAN_WORKER };   /* FP_SPAN_WORKER + w */
-#define FP_SPAN_RESERVED 0x80000000u   /* the span's pages exist: a bit of the owner word */
+/* bits beside the owner */
+#define FP_SPAN_RESERVED 0x80000000u   /* the span's pages exist */
+#define FP_SPAN_USED 0x40000000u       /* claimed or freed since the last fp_spans_trim */
+#define FP_SPAN_OWNER 0x3fffffffu
 
 /* hd_flags */
 #define FP_STOP 1u   /* no work will come any more: an idle worker may go */

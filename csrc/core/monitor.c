@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
 #include <unistd.h>
@@ -72,11 +73,23 @@ fp_monitor_remove(fp_monitor *m, u32 w)
     }
 }
 
+/* For epoll: rounded up, -1 for ever. */
+static int
+milliseconds_to(u64 until)
+{
+    u64 now = fp_now();
+    if (until == FP_NEVER) {
+        return -1;
+    }
+    u64 left = until > now ? (until - now + 999999u) / 1000000u : 0;
+    return left < INT_MAX ? (int)left : INT_MAX;
+}
+
 int
-fp_monitor_wait(fp_monitor *m, u32 *ended, int most)
+fp_monitor_wait(fp_monitor *m, u32 *ended, int most, u64 until)
 {
     struct epoll_event events[EVENTS];
-    int n = epoll_wait(m->epoll, events, most < EVENTS ? most : EVENTS, -1);
+    int n = epoll_wait(m->epoll, events, most < EVENTS ? most : EVENTS, milliseconds_to(until));
     if (n < 0) {
         return errno == EINTR ? FP_INTR : FP_SYSTEM;
     }

@@ -177,27 +177,6 @@ fp_cpus(void)
     return n < 1 ? 1 : (unsigned)n;
 }
 
-static u64
-cgroup_memory_limit(void)
-{
-    FILE *f = fopen("/sys/fs/cgroup/memory.max", "re");
-    if (f == NULL) {
-        return UINT64_MAX;
-    }
-    unsigned long long limit = 0;
-    int n = fscanf(f, "%llu", &limit);
-    fclose(f);
-    return n == 1 ? limit : UINT64_MAX;
-}
-
-u64
-fp_memory_total(void)
-{
-    u64 ram = (u64)sysconf(_SC_PHYS_PAGES) * (u64)sysconf(_SC_PAGESIZE);
-    u64 limit = cgroup_memory_limit();
-    return limit < ram ? limit : ram;
-}
-
 static unsigned fork_generation;
 
 static void

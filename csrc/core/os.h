@@ -34,7 +34,6 @@ void fp_release_pages(int fd, u64 offset, u64 size);
 
 /* CPUs that this process may use: affinity and the cgroup's quota, at least 1. */
 unsigned fp_cpus(void);
-u64 fp_memory_total(void);        /* bytes of RAM, or of the cgroup's limit if lower */
 
 /* A number that differs in every process of a fork tree: +1 in each child. */
 unsigned fp_fork_generation(void);

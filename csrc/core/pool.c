@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "pool.h"
 #include "error.h"
+#include "memory.h"
 #include "os.h"
 #include "ring.h"
 #include "spans.h"
@@ -10,6 +11,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define TRIM_INTERVAL 1000000000u   /* ns: pages that were not used for so long go back to the system */
+#define TRIM_KEEP ((16u << 20) / FP_SPAN)
 #define PLACE_BUDGET (256u << 20)  /* bytes of calls that have been pickled and have not ended */
 #define SMALL_REPLY (256u << 10)   /* up to here a reply is copied out of shared memory at once */
 
@@ -205,30 +208,27 @@ count_room_locked(fp_pool *p, u64 size, int n)
     }
 }
 
+/* There is idle memory from now on. */
+static void
+want_trim(fp_pool *p)
+{
+    if (!fp_load_relaxed(&p->trim_wanted) && atomic_exchange(&p->trim_wanted, 1) == 0) {
+        fp_eventfd_ring(p->bell);
+    }
+}
+
 static void
 free_room_locked(fp_pool *p, u64 block, u64 size)
 {
     fp_blocks_free(&p->blocks, block, size);
+    if (fp_blocks_is_run(size)) {
+        want_trim(p);
+    }
     count_room_locked(p, size, -1);
 }
 
-/* It could not be had: FP_FULL if others will give theirs back. */
 static int
-no_room(fp_pool *p)
-{
-    int rc = FP_NOMEM;
-    pthread_mutex_lock(&p->lock);
-    fp_pool_pump_locked(p);
-    if (p->placed > 0) {
-        p->room_wanted = true;
-        rc = FP_FULL;
-    }
-    pthread_mutex_unlock(&p->lock);
-    return rc;
-}
-
-int
-fp_pool_room(fp_pool *p, u64 size, u64 *block)
+claim_room(fp_pool *p, u64 size, u64 *block)
 {
     int rc;
     if (fp_blocks_is_run(size)) {   /* takes its time, and needs no lock */
@@ -243,7 +243,35 @@ fp_pool_room(fp_pool *p, u64 size, u64 *block)
         count_room_locked(p, size, 1);
     }
     pthread_mutex_unlock(&p->lock);
-    return rc == FP_OK ? FP_OK : no_room(p);
+    return rc;
+}
+
+/* How many payloads are placed, once those that have ended are gone. The sender hears when there are fewer. */
+static u32
+count_placed(fp_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    fp_pool_pump_locked(p);
+    u32 placed = p->placed;
+    p->room_wanted = placed > 0;
+    pthread_mutex_unlock(&p->lock);
+    return placed;
+}
+
+int
+fp_pool_room(fp_pool *p, u64 size, u64 *block)
+{
+    bool alone = false;   /* nobody else has any room who could give it back */
+    while (claim_room(p, size, block) != FP_OK) {
+        if (alone) {
+            return FP_NOMEM;
+        }
+        if (count_placed(p) > 0) {
+            return FP_FULL;
+        }
+        alone = true;   /* once more: the last one may have given its room back just now */
+    }
+    return FP_OK;
 }
 
 void
@@ -406,6 +434,7 @@ collect_reply_locked(fp_pool *p, u32 s, u32 w, fp_task *t)
     if (size <= SMALL_REPLY) {
         bool copied = copy_reply(t, fp_shm_at(&p->shm, offset), size);
         fp_spans_free(&p->shm, offset, size);
+        want_trim(p);
         return copied ? FP_OUTCOME_REPLY : FP_OUTCOME_NOMEM;
     }
     t->reply_offset = offset;
@@ -418,6 +447,7 @@ fp_pool_forget_reply(fp_pool *p, fp_task *t)
 {
     if (t->reply_offset) {
         fp_spans_free(&p->shm, t->reply_offset, t->reply_size);
+        want_trim(p);
         t->reply_offset = 0;
     }
     free(t->reply);
@@ -854,6 +884,28 @@ fp_pool_manage(fp_pool *p)
     bool drained = p->draining && fp_load_relaxed(&p->unfinished) == 0;
     pthread_mutex_unlock(&p->lock);
     return drained;
+}
+
+u64
+fp_pool_trim(fp_pool *p)
+{
+    if (!fp_load_acquire(&p->trim_wanted)) {
+        return FP_NEVER;
+    }
+    u64 now = fp_now();
+    if (p->trim_at == 0) {
+        p->trim_at = now + TRIM_INTERVAL;
+    }
+    if (now >= p->trim_at) {
+        p->trim_at = 0;
+        fp_store_seq_cst(&p->trim_wanted, 0);   /* first: what is freed from here on wants the next one */
+        if (!fp_spans_trim(&p->shm, TRIM_KEEP)) {
+            return FP_NEVER;
+        }
+        fp_store_seq_cst(&p->trim_wanted, 1);
+        p->trim_at = now + TRIM_INTERVAL;
+    }
+    return p->trim_at;
 }
 
 /* ------------------------------------------------------------------ death */

@@ -52,6 +52,8 @@ typedef struct fp_pool {
     fp_a32 broken;                    /* read anywhere */
     fp_death death;                   /* why it broke; written once, before `broken` */
     fp_waiter *leader, *followers;
+    fp_a32 trim_wanted;               /* there may be idle memory; read and set anywhere */
+    u64 trim_at;                      /* the manager's: when to look, 0: not known yet */
     u32 placed;                       /* payloads of calls in blocks */
     u64 placed_bytes, place_budget;
     bool room_wanted;                 /* by the sender, which waits: */
@@ -115,6 +117,9 @@ void fp_pool_close(fp_pool *p);
 void fp_pool_stop_workers(fp_pool *p);
 /* The manager's turn: pump, refill, say when to ring again. True: closed, and nothing is unfinished. */
 bool fp_pool_manage(fp_pool *p);
+
+/* The manager's: give back memory that has not been used for a while. When to call it again (fp_now), or FP_NEVER. */
+u64 fp_pool_trim(fp_pool *p);
 
 /* A worker index for a process about to start, or FP_FULL. */
 int fp_pool_new_worker(fp_pool *p);

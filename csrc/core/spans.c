@@ -1,5 +1,6 @@
 #include "spans.h"
 #include "error.h"
+#include "memory.h"
 #include "os.h"
 
 static u32
@@ -17,16 +18,21 @@ index_of(const fp_shm *m, u64 offset)
 static u32
 owner_of(const fp_shm *m, u32 i)
 {
-    return fp_load_acquire(&m->owners[i]) & ~FP_SPAN_RESERVED;
+    return fp_load_acquire(&m->owners[i]) & FP_SPAN_OWNER;
 }
 
-/* Change a word's owner, keeping its RESERVED bit. */
+/* Change a word's owner, keeping RESERVED. Again if only USED has changed meanwhile. */
 static bool
 change_owner(const fp_shm *m, u32 i, u32 from, u32 to)
 {
-    u32 word = fp_load_acquire(&m->owners[i]);
-    return (word & ~FP_SPAN_RESERVED) == from &&
-           fp_cas32(&m->owners[i], word, to | (word & FP_SPAN_RESERVED));
+    u32 word;
+    do {
+        word = fp_load_acquire(&m->owners[i]);
+        if ((word & FP_SPAN_OWNER) != from) {
+            return false;
+        }
+    } while (!fp_cas32(&m->owners[i], word, to | (word & FP_SPAN_RESERVED) | FP_SPAN_USED));
+    return true;
 }
 
 static void
@@ -34,7 +40,7 @@ free_run(const fp_shm *m, u32 first, u32 n)
 {
     for (u32 i = first; i < first + n; i++) {
         u32 word = fp_load_relaxed(&m->owners[i]);
-        fp_store_release(&m->owners[i], word & FP_SPAN_RESERVED);
+        fp_store_release(&m->owners[i], (word & FP_SPAN_RESERVED) | FP_SPAN_USED);
     }
 }
 
@@ -49,20 +55,43 @@ claim_run(const fp_shm *m, u32 owner, u32 first, u32 n)
     return got;
 }
 
+static bool
+is_reserved(const fp_shm *m, u32 i)
+{
+    return fp_load_relaxed(&m->owners[i]) & FP_SPAN_RESERVED;
+}
+
+/* Pages for [first, first + n), which are mine and have none. */
+static int
+reserve_together(const fp_shm *m, u32 first, u32 n)
+{
+    u64 offset = m->spans + (u64)first * FP_SPAN, size = (u64)n * FP_SPAN;
+    if (!fp_memory_suffices(size)) {
+        return FP_NOMEM;
+    }
+    if (fp_reserve(m->fd, offset, size) != FP_OK) {
+        fp_release_pages(m->fd, offset, size);   /* it may have got some of them */
+        return FP_NOMEM;
+    }
+    for (u32 i = first; i < first + n; i++) {
+        fp_store_relaxed(&m->owners[i], fp_load_relaxed(&m->owners[i]) | FP_SPAN_RESERVED);
+    }
+    return FP_OK;
+}
+
 static int
 reserve_run(const fp_shm *m, u32 first, u32 n)
 {
-    for (u32 i = first; i < first + n; i++) {
-        u32 word = fp_load_relaxed(&m->owners[i]);
-        if (word & FP_SPAN_RESERVED) {
-            continue;
+    int rc = FP_OK;
+    for (u32 i = first, end; rc == FP_OK && i < first + n; i = end) {
+        bool there = is_reserved(m, i);
+        for (end = i + 1; end < first + n && is_reserved(m, end) == there; end++) {
         }
-        if (fp_reserve(m->fd, m->spans + (u64)i * FP_SPAN, FP_SPAN) != FP_OK) {
-            return FP_NOMEM;
+        if (!there) {
+            rc = reserve_together(m, i, end - i);
         }
-        fp_store_relaxed(&m->owners[i], word | FP_SPAN_RESERVED);
     }
-    return FP_OK;
+    return rc;
 }
 
 /* First fit in [from, to). */
@@ -133,4 +162,46 @@ fp_spans_free_of(const fp_shm *m, u32 w)
     for (u32 i = 0; i < m->nspans; i++) {
         change_owner(m, i, FP_SPAN_WORKER + w, FP_SPAN_FREE);
     }
+}
+
+/* Take [first, ...), as many as have idle pages one after the other, from everybody. */
+static u32
+seize_idle_run(const fp_shm *m, u32 first)
+{
+    u32 n = 0;
+    while (first + n < m->nspans && fp_cas32(&m->owners[first + n], FP_SPAN_RESERVED, FP_SPAN_PARENT)) {
+        n++;
+    }
+    return n;
+}
+
+static void
+give_pages_back(const fp_shm *m, u32 first, u32 n)
+{
+    fp_release_pages(m->fd, m->spans + (u64)first * FP_SPAN, (u64)n * FP_SPAN);
+    for (u32 i = first; i < first + n; i++) {
+        fp_store_release(&m->owners[i], FP_SPAN_FREE);
+    }
+}
+
+bool
+fp_spans_trim(const fp_shm *m, u32 keep)
+{
+    bool more = false;
+    for (u32 i = 0; i < m->nspans; i++) {
+        u32 word = fp_load_relaxed(&m->owners[i]);
+        if (word & FP_SPAN_USED) {
+            fp_cas32(&m->owners[i], word, word & ~FP_SPAN_USED);   /* if not: it is being used just now */
+            more |= (word & FP_SPAN_RESERVED) != 0;
+        }
+        else if (word == FP_SPAN_RESERVED && keep > 0) {
+            keep--;
+        }
+        else if (word == FP_SPAN_RESERVED) {
+            u32 n = seize_idle_run(m, i);
+            give_pages_back(m, i, n);
+            i += n ? n - 1 : 0;
+        }
+    }
+    return more;
 }

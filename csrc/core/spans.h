@@ -1,8 +1,11 @@
-/* Big payloads: runs of 1 MiB spans, each with one owner word in shared memory.
+/* Big payloads: runs of 256 KiB spans, each with one owner word in shared memory.
  *
- * Memory    shared: hd_owners. FREE, PARENT or WORKER + w, and the bit RESERVED: its pages exist.
+ * Memory    shared: hd_owners. FREE, PARENT or WORKER + w, and two bits: RESERVED, its pages exist; USED.
  * Writers   FREE -> mine: anyone, CAS. mine -> FREE: the owner. WORKER + w -> PARENT: the parent,
- *           when a reply arrives. No span is freed by a process that does not own it.
+ *           when a reply arrives. No span is freed by a process that does not own it. USED is cleared by
+ *           CAS, by the parent: so who owns a span may lose that bit meanwhile, and nothing else.
+ * Idle      pages stay with a free span: to fill them again costs a third of new ones. The parent gives
+ *           them back once they have not been used from one fp_spans_trim to the next.
  * Death     between two CASes of one run the words name the dead worker: reap frees them.
  * Blocking  fp_reserve (a system call), once per span until its pages are given back.
  */
@@ -20,5 +23,8 @@ void fp_spans_free(const fp_shm *m, u64 offset, u64 size);
 int fp_spans_take_over(const fp_shm *m, u32 w, u64 offset, u64 size);
 /* Parent: w is dead, free what it owned. */
 void fp_spans_free_of(const fp_shm *m, u32 w);
+/* Parent, now and then: pages that have not been used since the last time go back to the system, but for
+ * `keep` spans. True: some may have to go next time. */
+bool fp_spans_trim(const fp_shm *m, u32 keep);
 
 #endif

@@ -166,7 +166,7 @@ manage_without_gil(fp_pool_object *p, u32 *ended, int most)
         if (fp_pool_manage(pool) || fp_load_acquire(&pool->broken)) {
             return 0;
         }
-        int n = fp_monitor_wait(&p->monitor, ended, most);
+        int n = fp_monitor_wait(&p->monitor, ended, most, fp_pool_trim(pool));
         if (n != 0) {
             return n;
         }

@@ -279,7 +279,7 @@ crew_manage(crew *c, bool replace)
 {
     u32 deaths = 0, ended[CREW_MOST];
     while (!fp_pool_manage(c->pool)) {
-        int n = fp_monitor_wait(&c->monitor, ended, CREW_MOST);
+        int n = fp_monitor_wait(&c->monitor, ended, CREW_MOST, FP_NEVER);
         for (int i = 0; i < n; i++) {
             bury_and_replace(c, ended[i], replace);
             deaths++;
@@ -300,7 +300,7 @@ spans_owned_by(const fp_pool *p, u32 owner)
 {
     u32 n = 0;
     for (u32 i = 0; i < p->shm.nspans; i++) {
-        n += (fp_load_acquire(&p->shm.owners[i]) & ~FP_SPAN_RESERVED) == owner;
+        n += (fp_load_acquire(&p->shm.owners[i]) & FP_SPAN_OWNER) == owner;
     }
     return n;
 }

@@ -121,7 +121,7 @@ manage(void)
 {
     while (fp_load_acquire(&users_left) > 0) {
         u32 ended[CREW_MOST];
-        int n = fp_monitor_wait(&c.monitor, ended, CREW_MOST);
+        int n = fp_monitor_wait(&c.monitor, ended, CREW_MOST, FP_NEVER);
         for (int i = 0; i < n; i++) {
             pthread_mutex_lock(&burying);
             crew_wait(&c, ended[i]);

@@ -197,9 +197,9 @@ test_another_workers_span_is_not_taken(void)
     CHECK_EQ(fp_pool_new_worker(c.pool), 1);
     fp_worker other = {.shm = c.pool->shm, .w = 1, .bell = c.pool->bell};
     fp_reply theirs;
-    CHECK(fp_worker_reply(&other, &call, 1 << 20, &theirs) != NULL);
+    CHECK(fp_worker_reply(&other, &call, FP_SPAN, &theirs) != NULL);
     foreign = theirs.offset;
-    fp_reply reply = {.kind = FP_REPLY_VALUE, .size = 1 << 20, .offset = foreign};
+    fp_reply reply = {.kind = FP_REPLY_VALUE, .size = FP_SPAN, .offset = foreign};
     CHECK_EQ(fp_worker_complete(&liar, &call, &reply), FP_OK);
     crew_wait_for(&c, first);
     crew_expect_outcome(&c, first, FP_OUTCOME_CORRUPT);

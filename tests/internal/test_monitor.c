@@ -34,10 +34,10 @@ test_bell_and_ends(void)
         CHECK_EQ(fp_monitor_add(&m, w, pids[w], -1), FP_OK);
     }
     fp_eventfd_ring(bell);
-    CHECK_EQ(fp_monitor_wait(&m, ended, N), 0);
+    CHECK_EQ(fp_monitor_wait(&m, ended, N, FP_NEVER), 0);
     fp_eventfd_clear(bell);
     kill(pids[3], SIGKILL);
-    CHECK_EQ(fp_monitor_wait(&m, ended, N), 1);
+    CHECK_EQ(fp_monitor_wait(&m, ended, N, FP_NEVER), 1);
     CHECK_EQ(ended[0], 3);
     CHECK_EQ(waitpid(pids[3], NULL, 0), pids[3]);
     fp_monitor_remove(&m, 3);
@@ -49,7 +49,7 @@ test_bell_and_ends(void)
         }
     }
     fp_eventfd_ring(bell);
-    CHECK_EQ(fp_monitor_wait(&m, ended, N), N - 1);   /* all that there are, and the bell is none of them */
+    CHECK_EQ(fp_monitor_wait(&m, ended, N, FP_NEVER), N - 1);   /* all that there are, and the bell is none of them */
     CHECK_EQ(ended[0] + ended[1] + ended[2] + ended[3], 0 + 1 + 2 + 4);
     fp_monitor_fini(&m);
     close(bell);
@@ -67,11 +67,11 @@ test_a_forked_copy_does_not_keep_it_alive(void)
     CHECK_EQ(fp_monitor_add(&m, 0, pid, -1), FP_OK);
     pid_t copy = start_child();
     kill(pid, SIGKILL);
-    CHECK_EQ(fp_monitor_wait(&m, ended, 1), 1);
+    CHECK_EQ(fp_monitor_wait(&m, ended, 1, FP_NEVER), 1);
     CHECK_EQ(waitpid(pid, NULL, 0), pid);
     fp_monitor_remove(&m, 0);
     fp_eventfd_ring(bell);
-    CHECK_EQ(fp_monitor_wait(&m, ended, 1), 0);   /* removed: not told again */
+    CHECK_EQ(fp_monitor_wait(&m, ended, 1, FP_NEVER), 0);   /* removed: not told again */
     kill(copy, SIGKILL);
     waitpid(copy, NULL, 0);
     fp_monitor_fini(&m);
@@ -90,7 +90,7 @@ test_the_sentinel_instead(void)
     CHECK_EQ(fp_monitor_add(&m, 0, 0x3fffffff, ends[0]), FP_OK);
     close(ends[0]);   /* the monitor has its own */
     close(ends[1]);
-    CHECK_EQ(fp_monitor_wait(&m, ended, 1), 1);
+    CHECK_EQ(fp_monitor_wait(&m, ended, 1, FP_NEVER), 1);
     CHECK_EQ(ended[0], 0);
     fp_monitor_remove(&m, 0);
     CHECK_EQ(fp_monitor_add(&m, 0, 0x3fffffff, -1), FP_SYSTEM);

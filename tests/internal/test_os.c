@@ -1,6 +1,7 @@
 /* The door to the operating system. */
 #define _GNU_SOURCE
 #include "check.h"
+#include "core/memory.h"
 
 #include <fcntl.h>
 #include <pthread.h>
@@ -145,6 +146,8 @@ test_machine_has_cpus_and_memory(void)
     cpu_set_t all, one;
     CHECK(fp_cpus() >= 1);
     CHECK(fp_memory_total() >= 1 << 24);
+    CHECK(fp_memory_available() >= 1 << 20 && fp_memory_available() <= fp_memory_total());
+    CHECK(fp_memory_suffices(1) && !fp_memory_suffices(UINT64_MAX));
     CHECK_EQ(sched_getaffinity(0, sizeof all, &all), 0);
     int first = 0;
     while (!CPU_ISSET(first, &all)) {

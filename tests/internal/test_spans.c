@@ -3,6 +3,12 @@
 #include "core/spans.h"
 
 #include <pthread.h>
+#include <sched.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <sys/stat.h>
 
 #define NSPANS 64u
 #define SPAN ((u64)FP_SPAN)
@@ -22,7 +28,7 @@ fresh(void)
 static u32
 owner_of(u64 offset)
 {
-    return fp_load_acquire(&m.owners[(offset - m.spans) / SPAN]) & ~FP_SPAN_RESERVED;
+    return fp_load_acquire(&m.owners[(offset - m.spans) / SPAN]) & FP_SPAN_OWNER;
 }
 
 static u32
@@ -93,11 +99,105 @@ test_pages_are_reserved_once(void)
     u64 a = claim(FP_SPAN_PARENT, 0, SPAN);
     CHECK(fp_load_acquire(&m.owners[0]) & FP_SPAN_RESERVED);
     fp_spans_free(&m, a, SPAN);
-    CHECK_EQ(fp_load_acquire(&m.owners[0]), FP_SPAN_RESERVED);
+    CHECK_EQ(fp_load_acquire(&m.owners[0]), FP_SPAN_RESERVED | FP_SPAN_USED);
     a = claim(FP_SPAN_WORKER + 3, 0, SPAN);
-    CHECK_EQ(fp_load_acquire(&m.owners[0]), (FP_SPAN_WORKER + 3) | FP_SPAN_RESERVED);
+    CHECK_EQ(fp_load_acquire(&m.owners[0]), (FP_SPAN_WORKER + 3) | FP_SPAN_RESERVED | FP_SPAN_USED);
     CHECK_EQ(fp_spans_take_over(&m, 3, a, SPAN), FP_OK);
-    CHECK_EQ(fp_load_acquire(&m.owners[0]), FP_SPAN_PARENT | FP_SPAN_RESERVED);
+    CHECK_EQ(fp_load_acquire(&m.owners[0]), FP_SPAN_PARENT | FP_SPAN_RESERVED | FP_SPAN_USED);
+}
+
+/* Spans that have pages. */
+static u32
+with_pages(void)
+{
+    u32 n = 0;
+    for (u32 i = 0; i < NSPANS; i++) {
+        n += (fp_load_acquire(&m.owners[i]) & FP_SPAN_RESERVED) != 0;
+    }
+    return n;
+}
+
+/* Bytes of the file that exist. */
+static u64
+file_bytes(void)
+{
+    struct stat st;
+    CHECK_EQ(fstat(m.fd, &st), 0);
+    return (u64)st.st_blocks * 512;
+}
+
+static void
+test_idle_pages_go_back(void)
+{
+    fresh();
+    u64 a = claim(FP_SPAN_PARENT, 0, 40 * SPAN), b = claim(FP_SPAN_WORKER, 0, 10 * SPAN);
+    memset(fp_shm_at(&m, b), 7, 10 * SPAN);
+    CHECK(fp_spans_trim(&m, 0));        /* all have been used lately */
+    CHECK(!fp_spans_trim(&m, 0));       /* and now they have owners: nothing to come */
+    CHECK_EQ(with_pages(), 50);
+    fp_spans_free(&m, a, 40 * SPAN);
+    CHECK(fp_spans_trim(&m, 4));
+    CHECK_EQ(with_pages(), 50);
+    u64 before = file_bytes();
+    CHECK(!fp_spans_trim(&m, 4));
+    CHECK_EQ(with_pages(), 14);
+    CHECK(file_bytes() + 36 * SPAN <= before);
+    CHECK_EQ(claim(FP_SPAN_PARENT, 0, 20 * SPAN), a);   /* they can be had again */
+    memset(fp_shm_at(&m, a), 8, 20 * SPAN);
+    CHECK_EQ(*fp_shm_at(&m, b + 10 * SPAN - 1), 7);
+}
+
+/* Threads claim, write, check and free; one trims: what somebody owns is never taken from under it. */
+static atomic_bool over;
+
+static void *
+use_spans(void *arg)
+{
+    u32 w = (u32)(uintptr_t)arg, done = 0;
+    unsigned seed = w;
+    while (done < 3000) {
+        u64 size = ((u64)rand_r(&seed) % (5 * SPAN)) + 1, at = claim(FP_SPAN_WORKER + w, (u32)rand_r(&seed) % NSPANS, size);
+        if (at == 0) {
+            continue;
+        }
+        u8 *bytes = fp_shm_at(&m, at);
+        bytes[0] = bytes[size / 2] = bytes[size - 1] = (u8)(w + 1);
+        sched_yield();
+        CHECK(bytes[0] == w + 1 && bytes[size / 2] == w + 1 && bytes[size - 1] == w + 1);
+        CHECK_EQ(fp_spans_take_over(&m, w, at, size), FP_OK);
+        fp_spans_free(&m, at, size);
+        done++;
+    }
+    return NULL;
+}
+
+static void *
+trim_spans(void *arg)
+{
+    while (!atomic_load(&over)) {
+        fp_spans_trim(&m, 3);
+    }
+    return arg;
+}
+
+static void
+test_trimming_while_spans_are_used(void)
+{
+    pthread_t users[4], trimmer;
+    fresh();
+    CHECK_EQ(pthread_create(&trimmer, NULL, trim_spans, NULL), 0);
+    for (uintptr_t w = 0; w < 4; w++) {
+        CHECK_EQ(pthread_create(&users[w], NULL, use_spans, (void *)w), 0);
+    }
+    for (u32 w = 0; w < 4; w++) {
+        CHECK_EQ(pthread_join(users[w], NULL), 0);
+    }
+    atomic_store(&over, true);
+    CHECK_EQ(pthread_join(trimmer, NULL), 0);
+    CHECK_EQ(owned_by(FP_SPAN_FREE), NSPANS);
+    fp_spans_trim(&m, 0);
+    fp_spans_trim(&m, 0);
+    CHECK_EQ(with_pages(), 0);
 }
 
 static void
@@ -185,6 +285,8 @@ main(void)
     test_the_search_begins_at_the_favourite_and_goes_round();
     test_running_out_is_an_answer();
     test_pages_are_reserved_once();
+    test_idle_pages_go_back();
+    test_trimming_while_spans_are_used();
     test_only_a_workers_own_run_is_taken_over();
     test_the_deads_are_freed_and_nobody_elses();
     test_no_span_has_two_owners();
