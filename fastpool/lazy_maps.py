@@ -56,17 +56,24 @@ class _Sorted:
 
     def __init__(self) -> None:
         self.futures: deque[Future[Any]] = deque()
+        self.ready: deque[Future[Any]] = deque()  # done: the head of the line, if somebody has asked for its length
 
     def add(self, future: Future[Any]) -> None:
         self.futures.append(future)
 
     def take(self, timeout: float | None) -> Future[Any] | None:
         """The next, done; None if time is over. There is one."""
+        if self.ready:
+            return self.ready.popleft()
         try:
             self.futures[0].exception(timeout)
         except FutureTimeoutError:
             return None
         return self.futures.popleft()
+
+    def find_ready(self) -> None:
+        while self.futures and self.futures[0].done():
+            self.ready.append(self.futures.popleft())
 
 
 class _AsCompleted:
@@ -75,9 +82,16 @@ class _AsCompleted:
     def __init__(self, pool: _core.Pool) -> None:
         self.queue = _core.CompletionQueue(pool)
         self.add = self.queue.add
+        self.ready: deque[Future[Any]] = deque()
 
     def take(self, timeout: float | None) -> Future[Any] | None:
+        if self.ready:
+            return self.ready.popleft()
         return self.queue.get(-1 if timeout is None else timeout)
+
+    def find_ready(self) -> None:
+        while (future := self.queue.get(0)) is not None:
+            self.ready.append(future)
 
 
 class _Dropped(_Sorted):
@@ -97,6 +111,7 @@ class Line:
     def __init__(self, calls: _Sorted | _AsCompleted, bound: int, low: int) -> None:
         self.calls = calls
         self.bound = bound
+        self.limit = bound  # as many may be here
         self.low = low  # with so many left the feeder comes back
         self.submitted = 0  # the feeder's
         self.taken = 0  # the consumer's
@@ -108,7 +123,7 @@ class Line:
         self.feeder_bell: SimpleQueue[None] = SimpleQueue()
 
     def room(self) -> int:
-        return self.bound - (self.submitted - self.taken)
+        return self.limit - (self.submitted - self.taken)
 
     def is_low(self) -> bool:
         """Is it time for the feeder to come back?"""
@@ -146,6 +161,16 @@ class Line:
 
     def has_taken(self) -> None:
         self.taken += 1
+        self._call_feeder()
+
+    def make_room(self) -> None:
+        """Nothing has been taken, but somebody counts: what is ready does not keep the rest from being submitted."""
+        more = self.bound + len(self.calls.ready) - self.limit
+        self.limit += more
+        self.low += more
+        self._call_feeder()
+
+    def _call_feeder(self) -> None:
         if self.feeder_waits and self.is_low():
             self.feeder_waits = False
             self.feeder_bell.put(None)
@@ -304,17 +329,24 @@ class Feeder:
 
 
 class IMapIterator(multiprocessing.pool.IMapIterator, Generic[_T]):  # type: ignore[type-arg]  # not at run time
-    """The results of ``imap()``, in the order of the input."""
+    """The results of ``imap()``, in the order of the input.
+
+    ``_index`` is the number of those that are there, taken or not, and ``_length`` how many there will be, None until
+    the input has been read: programs ask until they are equal. Who asks although nothing has been taken is waited
+    for no longer: what is there does not count against the bound any more, and all of the input gets run, as long as
+    somebody asks now and then. A ``buffersize`` that was given stands all the same, until ``close()``.
+    """
 
     def __init__(self, pool: Pool, submit: Submit, items: Iterable[Any], buffersize: int | None) -> None:
         self._pool: Pool | None = pool
         self._turn = threading.Lock()  # one consumer at a time
+        self._exact = buffersize is not None
         bound = buffersize or default_buffersize(pool._processes)
         low = bound - 1 if buffersize else bound // 2  # exact, or with few changes between two threads
         self._line = Line(self._calls(pool), bound, low)
         self._feeder = Feeder(pool, submit, items, self._line)
         pool._feeds(self._feeder)
-        weakref.finalize(self, self._feeder.abandon, buffersize is not None).atexit = False
+        weakref.finalize(self, self._feeder.abandon, self._exact).atexit = False
 
     def _calls(self, pool: Pool) -> _Sorted | _AsCompleted:
         return _Sorted()
@@ -366,7 +398,17 @@ class IMapIterator(multiprocessing.pool.IMapIterator, Generic[_T]):  # type: ign
 
     @property
     def _index(self) -> int:
-        return self._line.submitted
+        line = self._line
+        # a consumer who has its turn is waiting, so that nothing is ready, or will be gone in a moment
+        if self._turn.acquire(blocking=False):
+            try:
+                line.calls.find_ready()
+                if not (line.taken or self._exact):
+                    line.make_room()
+                    self._feed_ahead()
+            finally:
+                self._turn.release()
+        return line.taken + len(line.calls.ready)
 
 
 class IMapUnorderedIterator(IMapIterator[_T], multiprocessing.pool.IMapUnorderedIterator):  # type: ignore[type-arg]
