@@ -47,6 +47,11 @@ def default_buffersize(processes: int) -> int:
     return max(1024, 16 * processes)
 
 
+def _waitable(timeout: float) -> float:
+    """Not negative nor NaN, which are over at once, and no longer than a lock can wait, which is for ever."""
+    return min(timeout, threading.TIMEOUT_MAX) if timeout > 0 else 0
+
+
 def _seconds_left(end: float | None) -> float | None:
     return None if end is None else max(end - time.monotonic(), 0)
 
@@ -361,8 +366,9 @@ class IMapIterator(multiprocessing.pool.IMapIterator, Generic[_T]):  # type: ign
             multiprocessing.TimeoutError: it is not there within `timeout` seconds.
             StopIteration: there are no more.
         """
+        timeout = None if timeout is None else _waitable(timeout)
         end = None if timeout is None else time.monotonic() + timeout
-        if not self._turn.acquire(timeout=-1 if timeout is None else max(timeout, 0)):
+        if not self._turn.acquire(timeout=-1 if timeout is None else timeout):
             raise TimeoutError
         try:
             future = self._next_done(end)

@@ -211,6 +211,35 @@ def test_timeout(single, gate, lazily):
         results.next(0)
 
 
+OVER_AT_ONCE = [0, -1, float("nan"), float("-inf")]
+
+
+@pytest.mark.parametrize("timeout", OVER_AT_ONCE, ids=repr)
+def test_timeout_that_is_over_at_once(single, gate, lazily, timeout):
+    results = lazily(single)(jobs.pass_each, [(gate, 5)])
+    with pytest.raises(multiprocessing.TimeoutError):
+        results.next(timeout)
+    gate.open()
+    assert list(results) == [5]
+
+
+@pytest.mark.parametrize("timeout", [*OVER_AT_ONCE, float("inf"), 1e300, 10**400], ids=lambda value: f"{value!r:.9}")
+def test_no_timeout_keeps_what_is_there(single, lazily, timeout):
+    results = lazily(single)(tasks.double, [2])
+    eventually(lambda: results._index == 1)
+    assert results.next(timeout) == 4
+
+
+@pytest.mark.fastpool_only("in the standard library it is an OverflowError, unless the result is there")
+@pytest.mark.parametrize("timeout", [float("inf"), 1e10, 10**400], ids=lambda value: f"{value!r:.9}")
+def test_timeout_without_end(single, gate, lazily, timeout):
+    results = lazily(single)(jobs.pass_each, [(gate, 5)])
+    thread = threading.Thread(target=gate.open)
+    thread.start()
+    assert results.next(timeout) == 5
+    thread.join()
+
+
 # --- how many there are
 
 
