@@ -8,8 +8,8 @@ as the standard library does it, with at most so many calls unfinished at a time
 drops the iterator has said that the rest is not wanted.
 
 Reading an input may run user code that takes its time, or waits for the consumer: that is for a thread of its own, as
-in the standard library. Lists, tuples and ranges are read by the consumer itself, as far as there is one: two threads
-that hand the interpreter to and fro cost as much as the calls themselves.
+in the standard library. Lists and the like run none and are read by the consumer itself, as far as there is one: two
+threads that hand the interpreter to and fro cost as much as the calls themselves, and starting one as much as many.
 """
 
 from __future__ import annotations
@@ -38,8 +38,21 @@ _T = TypeVar("_T")
 
 Submit = Callable[[Any], Future[Any]]
 
-#: Inputs that cannot run user code and have the next item at once.
-_READ_BY_CONSUMER = frozenset({list, tuple, range})
+_COLLECTIONS: tuple[Iterable[Any], ...] = (
+    [],
+    (),
+    range(0),
+    range(2**63, 2**63),  # has an iterator of its own
+    set(),
+    frozenset(),
+    {},
+    {}.keys(),
+    {}.values(),
+    {}.items(),
+)
+
+#: Inputs that cannot run user code and have the next item at once: the builtin collections and their iterators.
+_READ_BY_CONSUMER = frozenset(type(kind) for items in _COLLECTIONS for kind in (items, iter(items)))
 
 
 def default_buffersize(processes: int) -> int:

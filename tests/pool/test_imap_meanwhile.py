@@ -237,3 +237,27 @@ def test_dropped_without_a_thread_for_the_rest(make_pool, mailbox, lazily):
     pool.close()
     pool.join()
     assert sorted(mailbox.take(LATER), key=int) == [str(number) for number in range(LATER)]
+
+
+BUILTIN = [
+    list,
+    tuple,
+    set,
+    frozenset,
+    dict.fromkeys,
+    lambda numbers: dict.fromkeys(numbers).keys(),
+    lambda numbers: dict(enumerate(numbers)).values(),
+    lambda numbers: dict.fromkeys(numbers).items(),
+    lambda numbers: numbers,
+    lambda numbers: range(2**64, 2**64 + len(numbers)),
+]
+
+
+@without_threads
+@pytest.mark.parametrize("iterate", [False, True])
+@pytest.mark.parametrize("make", BUILTIN)
+def test_builtin_collections_need_no_thread(pool, lazily, make, iterate):
+    items = make(range(COUNT))
+    expected = list(items)
+    with no_threads():
+        assert take(lazily(pool)(tasks.echo, iter(items) if iterate else items), lazily.ordered) == expected
