@@ -8,12 +8,13 @@ as the standard library does it, with at most so many calls unfinished at a time
 drops the iterator has said that the rest is not wanted.
 
 Reading an input may run user code that takes its time, or waits for the consumer: that is for a thread of its own, as
-in the standard library. Lists, tuples and ranges are read by the consumer itself, as far as there is one: two threads
-that hand the interpreter to and fro cost as much as the calls themselves.
+in the standard library. Lists and the like run none and are read by the consumer itself, as far as there is one: two
+threads that hand the interpreter to and fro cost as much as the calls themselves, and starting one as much as many.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing.pool
 import threading
@@ -23,6 +24,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from multiprocessing.context import TimeoutError
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from fastpool import _core
@@ -36,10 +38,31 @@ _T = TypeVar("_T")
 
 Submit = Callable[[Any], Future[Any]]
 
+_COLLECTIONS: tuple[Iterable[Any], ...] = (
+    [],
+    (),
+    range(0),
+    range(2**63, 2**63),  # has an iterator of its own
+    set(),
+    frozenset(),
+    {},
+    {}.keys(),
+    {}.values(),
+    {}.items(),
+)
+
+#: Inputs that cannot run user code and have the next item at once: the builtin collections and their iterators.
+_READ_BY_CONSUMER = frozenset(type(kind) for items in _COLLECTIONS for kind in (items, iter(items)))
+
 
 def default_buffersize(processes: int) -> int:
     """A thousand calls of 10 us each are 10 ms: what one Python thread may have to wait for another."""
     return max(1024, 16 * processes)
+
+
+def _waitable(timeout: float) -> float:
+    """Not negative nor NaN, which are over at once, and no longer than a lock can wait, which is for ever."""
+    return min(timeout, threading.TIMEOUT_MAX) if timeout > 0 else 0
 
 
 def _seconds_left(end: float | None) -> float | None:
@@ -51,19 +74,24 @@ class _Sorted:
 
     def __init__(self) -> None:
         self.futures: deque[Future[Any]] = deque()
+        self.ready: deque[Future[Any]] = deque()  # done: the head of the line, if somebody has asked for its length
 
     def add(self, future: Future[Any]) -> None:
         self.futures.append(future)
 
     def take(self, timeout: float | None) -> Future[Any] | None:
         """The next, done; None if time is over. There is one."""
-        future = self.futures[0]
-        if timeout is not None:
-            try:
-                future.exception(timeout)
-            except FutureTimeoutError:
-                return None
+        if self.ready:
+            return self.ready.popleft()
+        try:
+            self.futures[0].exception(timeout)
+        except FutureTimeoutError:
+            return None
         return self.futures.popleft()
+
+    def find_ready(self) -> None:
+        while self.futures and self.futures[0].done():
+            self.ready.append(self.futures.popleft())
 
 
 class _AsCompleted:
@@ -72,38 +100,48 @@ class _AsCompleted:
     def __init__(self, pool: _core.Pool) -> None:
         self.queue = _core.CompletionQueue(pool)
         self.add = self.queue.add
+        self.ready: deque[Future[Any]] = deque()
 
     def take(self, timeout: float | None) -> Future[Any] | None:
+        if self.ready:
+            return self.ready.popleft()
         return self.queue.get(-1 if timeout is None else timeout)
 
+    def find_ready(self) -> None:
+        while (future := self.queue.get(0)) is not None:
+            self.ready.append(future)
 
-class _Dropped:
+
+class _Dropped(_Sorted):
     """Calls whose results nobody will take."""
 
     def add(self, future: Future[Any]) -> None:
         pass
 
-    def take(self, timeout: float | None) -> None:
-        raise AssertionError("the iterator has been dropped")
-
 
 class Line:
-    """What feeder and consumer share: the calls that were submitted and not taken."""
+    """What feeder and consumer share: the calls that were submitted and not taken.
+
+    Neither side has a lock. A bell is a queue, which remembers that it was rung and which may be rung anywhere: in
+    a signal handler or by the garbage collector, too, even between another's look at the line and its wait.
+    """
 
     def __init__(self, calls: _Sorted | _AsCompleted, bound: int, low: int) -> None:
-        self.calls: _Sorted | _AsCompleted | _Dropped = calls
+        self.calls = calls
         self.bound = bound
+        self.limit = bound  # as many may be here
         self.low = low  # with so many left the feeder comes back
-        self.changed = threading.Condition()
         self.submitted = 0  # the feeder's
         self.taken = 0  # the consumer's
         self.ended = False  # no more will be submitted
         self.error: BaseException | None = None  # of the input: comes after the last call
         self.lifted = False  # the consumer is not waited for any more
         self.consumer_waits = self.feeder_waits = False
+        self.consumer_bell: SimpleQueue[None] = SimpleQueue()
+        self.feeder_bell: SimpleQueue[None] = SimpleQueue()
 
-    def has_room(self) -> bool:
-        return self.submitted - self.taken < self.bound
+    def room(self) -> int:
+        return self.limit - (self.submitted - self.taken)
 
     def is_low(self) -> bool:
         """Is it time for the feeder to come back?"""
@@ -113,64 +151,82 @@ class Line:
     # whether the other one waits: so one of them sees the other.
     def wait_for_room(self) -> None:
         """The feeder's."""
-        if self.has_room() or self.lifted:
+        if self.room() > 0 or self.lifted:
             return
-        with self.changed:
+        self.feeder_waits = True
+        while not (self.is_low() or self.lifted):
+            self.feeder_bell.get()
             self.feeder_waits = True
-            self.changed.wait_for(lambda: self.is_low() or self.lifted)
-            self.feeder_waits = False
+        self.feeder_waits = False
 
     def put(self, future: Future[Any]) -> None:
         self.calls.add(future)
         self.submitted += 1
         if self.consumer_waits:
-            self._notify()
+            self.consumer_waits = False
+            self.consumer_bell.put(None)
 
     def wait_for_call(self, end: float | None) -> bool:
         """The consumer's: is there one? Without one the input has ended, or time is over."""
         if self.taken == self.submitted and not self.ended:
-            with self.changed:
-                self.consumer_waits = True
-                self.changed.wait_for(lambda: self.taken != self.submitted or self.ended, _seconds_left(end))
-                self.consumer_waits = False
+            self.consumer_waits = True
+            with contextlib.suppress(Empty):
+                while self.taken == self.submitted and not self.ended:
+                    self.consumer_bell.get(timeout=_seconds_left(end))
+                    self.consumer_waits = True
+            self.consumer_waits = False
         return self.taken != self.submitted
 
     def has_taken(self) -> None:
         self.taken += 1
+        self._call_feeder()
+
+    def make_room(self) -> None:
+        """Nothing has been taken, but somebody counts: what is ready does not keep the rest from being submitted."""
+        more = self.bound + len(self.calls.ready) - self.limit
+        self.limit += more
+        self.low += more
+        self._call_feeder()
+
+    def _call_feeder(self) -> None:
         if self.feeder_waits and self.is_low():
-            self._notify()
+            self.feeder_waits = False
+            self.feeder_bell.put(None)
 
     def end(self, error: BaseException | None = None) -> None:
-        self.error = error
-        self.ended = True
-        self._notify()
+        if not self.ended:
+            self.error = error
+            self.ended = True
+            self.consumer_bell.put(None)
 
     def lift(self) -> None:
         self.lifted = True
-        self._notify()
-
-    def _notify(self) -> None:
-        with self.changed:
-            self.changed.notify_all()
+        self.feeder_bell.put(None)
 
 
 class Feeder:
-    """Reads one input and submits it, in a thread of its own or in the consumer's. Holds the Pool until it has."""
+    """Reads one input and submits it, in a thread of its own or in the consumer's. Holds the Pool until it has.
+
+    Who reads has `_reading`, and runs user code meanwhile: the input's and that of pickling. This code, a signal handler
+    in the midst of it and the garbage collector may close or terminate the Pool or drop the iterator, as any other
+    thread may. So nobody waits for the lock but a thread of the feeder's own. Others leave word, and whoever reads
+    finds it: after the next item if it is to stop, and after what it came to read if somebody is to go on.
+    """
 
     def __init__(self, pool: Pool, submit: Submit, items: Iterable[Any], line: Line) -> None:
         self.pool: Pool | None = pool
         self.submit = submit
         self.items = items
         self.line = line
-        self.by_consumer = type(items) in (list, tuple, range)
-        self.terminated = False
-        self.unwanted = False
-        self._starting = threading.Lock()
+        self.by_consumer = False  # from the start until a thread takes over, if the input is of that kind
+        self.stopped = False
+        self._reading = threading.Lock()
         self._unfinished: deque[Future[Any]] = deque()
 
     def start(self) -> None:
-        if self.by_consumer:
+        if type(self.items) in _READ_BY_CONSUMER:
             self.items = iter(self.items)
+            self.by_consumer = True
             self.feed_ahead()
         else:
             self._start_thread()
@@ -179,61 +235,105 @@ class Feeder:
         threading.Thread(target=self._run, name="fastpool-feeder", daemon=True).start()
 
     def feed_ahead(self) -> None:
-        """In the consumer's thread: as much as there is room for."""
+        """In the consumer's thread: as much as there is room for, unless another reads already."""
+        if self._reading.acquire(blocking=False):
+            try:
+                self._fill()
+            finally:
+                self._reading.release()
+            if self.stopped:
+                self.stop()
+            elif self.line.lifted:
+                self.go_on_alone()
+
+    def _fill(self) -> None:
         line = self.line
-        for item in itertools.islice(self.items, line.bound - (line.submitted - line.taken)):
-            line.put(self.submit(item))
-        if line.has_room():
-            self._end()
+        error: BaseException | None = None
+        try:
+            for item in itertools.islice(self.items, line.room()):
+                if self.stopped:
+                    break
+                line.put(self.submit(item))
+        except Exception as why:
+            error = why
+        if error is not None or self.stopped or line.room() > 0:
+            self._end(error)
 
     def abandon(self, asked_for_a_bound: bool) -> None:
         """The iterator has been dropped."""
-        self.unwanted = asked_for_a_bound
         self.line.calls = _Dropped()
-        self.go_on_alone()
+        if asked_for_a_bound:
+            self.stop()
+        else:
+            self._hand_over()  # without a thread the rest waits for close(): the garbage collector is no place for it
 
     def go_on_alone(self) -> None:
-        """Nobody will take the results, or the Pool has been closed: what is left of the input is run all the same."""
-        with self._starting:
-            alone = self.by_consumer and not self.line.ended
-            self.by_consumer = False
+        """The Pool has been closed: what is left of the input is run, whether or not somebody takes the results."""
+        if not self._hand_over() and self._reading.acquire(blocking=False):
+            try:
+                self._read_on()
+            finally:
+                self._reading.release()
+
+    def _hand_over(self) -> bool:
+        """To a thread, if it is the consumer who reads. False: there is none to be had."""
         self.line.lift()
-        if alone:
-            self._start_thread()
+        if self.by_consumer and not self.line.ended:
+            self.by_consumer = False
+            try:
+                self._start_thread()  # a second one, if two come here at once, will find nothing left
+            except Exception:
+                self.by_consumer = True
+                return False
+        return True
+
+    def stop(self, error: BaseException | None = None) -> None:
+        """Read no more. A consumer gets `error` after what was submitted."""
+        self.stopped = True
+        self.line.end(error)
+        self.line.lift()
+        if self._reading.acquire(blocking=False):
+            try:
+                self._end()
+            finally:
+                self._reading.release()
 
     def terminate(self) -> None:
-        self.terminated = True
-        self.go_on_alone()
+        self.stop(PoolTerminated("The Pool was terminated before its input was read."))
 
     def _run(self) -> None:
+        with self._reading:
+            self._read_on()
+
+    def _read_on(self) -> None:
+        """To the end."""
         error: BaseException | None = None
         try:
-            error = self._feed(iter(self.items))
+            self._feed(iter(self.items))
         except Exception as why:
             error = why
         finally:
             self._end(error)
 
     def _end(self, error: BaseException | None = None) -> None:
+        """For whoever reads."""
         pool, self.pool, self.items = self.pool, None, ()
         self.line.end(error)
         if pool is not None:
             pool._has_fed(self)
 
-    def _feed(self, items: Iterator[Any]) -> PoolTerminated | None:
+    def _feed(self, items: Iterator[Any]) -> None:
         line = self.line
         while True:
             line.wait_for_room()
             if line.lifted:
                 self._wait_for_one()
-            if self.terminated:
-                return PoolTerminated("The Pool was terminated before its input was read.")
-            if self.unwanted:
-                return None
+            if self.stopped:
+                return
             try:
                 item = next(items)
             except StopIteration:
-                return None
+                return
             future = self.submit(item)
             del item
             line.put(future)
@@ -247,17 +347,24 @@ class Feeder:
 
 
 class IMapIterator(multiprocessing.pool.IMapIterator, Generic[_T]):  # type: ignore[type-arg]  # not at run time
-    """The results of ``imap()``, in the order of the input."""
+    """The results of ``imap()``, in the order of the input.
+
+    ``_index`` is the number of those that are there, taken or not, and ``_length`` how many there will be, None until
+    the input has been read: programs ask until they are equal. Who asks although nothing has been taken is waited
+    for no longer: what is there does not count against the bound any more, and all of the input gets run, as long as
+    somebody asks now and then. A ``buffersize`` that was given stands all the same, until ``close()``.
+    """
 
     def __init__(self, pool: Pool, submit: Submit, items: Iterable[Any], buffersize: int | None) -> None:
         self._pool: Pool | None = pool
         self._turn = threading.Lock()  # one consumer at a time
+        self._exact = buffersize is not None
         bound = buffersize or default_buffersize(pool._processes)
         low = bound - 1 if buffersize else bound // 2  # exact, or with few changes between two threads
         self._line = Line(self._calls(pool), bound, low)
         self._feeder = Feeder(pool, submit, items, self._line)
         pool._feeds(self._feeder)
-        weakref.finalize(self, self._feeder.abandon, buffersize is not None).atexit = False
+        weakref.finalize(self, self._feeder.abandon, self._exact).atexit = False
 
     def _calls(self, pool: Pool) -> _Sorted | _AsCompleted:
         return _Sorted()
@@ -272,8 +379,9 @@ class IMapIterator(multiprocessing.pool.IMapIterator, Generic[_T]):  # type: ign
             multiprocessing.TimeoutError: it is not there within `timeout` seconds.
             StopIteration: there are no more.
         """
+        timeout = None if timeout is None else _waitable(timeout)
         end = None if timeout is None else time.monotonic() + timeout
-        if not self._turn.acquire(timeout=-1 if timeout is None else max(timeout, 0)):
+        if not self._turn.acquire(timeout=-1 if timeout is None else timeout):
             raise TimeoutError
         try:
             future = self._next_done(end)
@@ -285,11 +393,7 @@ class IMapIterator(multiprocessing.pool.IMapIterator, Generic[_T]):  # type: ign
 
     def _next_done(self, end: float | None) -> Future[Any]:
         line = self._line
-        feeder = self._feeder
-        if feeder.by_consumer and not line.ended and line.is_low():
-            with feeder._starting:
-                if feeder.by_consumer:
-                    feeder.feed_ahead()
+        self._feed_ahead()
         if not line.wait_for_call(end):
             if not line.ended:
                 raise TimeoutError
@@ -302,13 +406,28 @@ class IMapIterator(multiprocessing.pool.IMapIterator, Generic[_T]):  # type: ign
         line.has_taken()
         return future
 
+    def _feed_ahead(self) -> None:
+        feeder = self._feeder
+        if feeder.by_consumer and not self._line.ended and self._line.is_low():
+            feeder.feed_ahead()
+
     @property
     def _length(self) -> int | None:
         return self._line.submitted if self._line.ended else None
 
     @property
     def _index(self) -> int:
-        return self._line.submitted
+        line = self._line
+        # a consumer who has its turn is waiting, so that nothing is ready, or will be gone in a moment
+        if self._turn.acquire(blocking=False):
+            try:
+                line.calls.find_ready()
+                if not (line.taken or self._exact):
+                    line.make_room()
+                    self._feed_ahead()
+            finally:
+                self._turn.release()
+        return line.taken + len(line.calls.ready)
 
 
 class IMapUnorderedIterator(IMapIterator[_T], multiprocessing.pool.IMapUnorderedIterator):  # type: ignore[type-arg]

@@ -283,7 +283,12 @@ class Pool(_StandardPool):
 
     def _feeds(self, feeder: Feeder) -> None:
         self._feeders.add(feeder)
-        feeder.start()
+        try:
+            self._check_running()  # again: who closes the Pool meanwhile either finds the feeder or is found here
+            feeder.start()
+        except BaseException:
+            feeder.stop()
+            raise
 
     def _has_fed(self, feeder: Feeder) -> None:
         self._feeders.discard(feeder)

@@ -211,6 +211,79 @@ def test_timeout(single, gate, lazily):
         results.next(0)
 
 
+OVER_AT_ONCE = [0, -1, float("nan"), float("-inf")]
+
+
+@pytest.mark.parametrize("timeout", OVER_AT_ONCE, ids=repr)
+def test_timeout_that_is_over_at_once(single, gate, lazily, timeout):
+    results = lazily(single)(jobs.pass_each, [(gate, 5)])
+    with pytest.raises(multiprocessing.TimeoutError):
+        results.next(timeout)
+    gate.open()
+    assert list(results) == [5]
+
+
+@pytest.mark.parametrize("timeout", [*OVER_AT_ONCE, float("inf"), 1e300, 10**400], ids=lambda value: f"{value!r:.9}")
+def test_no_timeout_keeps_what_is_there(single, lazily, timeout):
+    results = lazily(single)(tasks.double, [2])
+    eventually(lambda: results._index == 1)
+    assert results.next(timeout) == 4
+
+
+@pytest.mark.fastpool_only("in the standard library it is an OverflowError, unless the result is there")
+@pytest.mark.parametrize("timeout", [float("inf"), 1e10, 10**400], ids=lambda value: f"{value!r:.9}")
+def test_timeout_without_end(single, gate, lazily, timeout):
+    results = lazily(single)(jobs.pass_each, [(gate, 5)])
+    thread = threading.Thread(target=gate.open)
+    thread.start()
+    assert results.next(timeout) == 5
+    thread.join()
+
+
+# --- how many there are
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2])
+def test_index_counts_what_has_come(make_pool, lazily, gate, taken):
+    """In the order of the input, if the results are."""
+    results = lazily(make_pool(2))(tasks.functools.partial(jobs.wait_at, {2: gate}), range(6))
+    found = [next(results) for _ in range(taken)]
+    eventually(lambda: results._index == (2 if lazily.ordered else 5))
+    assert results._length == 6
+    gate.open()
+    eventually(lambda: results._index == 6)
+    found += results
+    assert (found if lazily.ordered else sorted(found)) == list(range(6))
+    assert results._index == results._length == 6
+
+
+def test_index_while_somebody_waits(single, gate, lazily):
+    results, found = lazily(single)(tasks.functools.partial(jobs.wait_at, {2: gate}), range(4)), []
+    thread = threading.Thread(target=lambda: found.extend(results))
+    thread.start()
+    eventually(lambda: len(found) == 2)
+    eventually(lambda: results._index == 2)
+    gate.open()
+    eventually(lambda: results._index == 4)
+    thread.join(PATIENCE)
+    assert found == list(range(4))
+
+
+@pytest.mark.parametrize("kind", [list, iter])
+def test_index_is_asked_until_all_are_there(pool, lazily, kind):
+    """Nobody takes any result before."""
+    results = lazily(pool)(tasks.double, kind(range(3000)))
+    eventually(lambda: results._index == results._length == 3000)
+    assert take(results, lazily.ordered) == list(range(0, 6000, 2))
+
+
+def test_index_counts_errors(pool, lazily):
+    results = lazily(pool)(jobs.fail_odd, [0, 1, 2, tasks.FailsToPickle()])
+    eventually(lambda: results._index == 4)
+    found, failed = drain(results)
+    assert found == [0, 2] and [type(error) for error in failed] == [ValueError, ZeroDivisionError]
+
+
 # --- the input
 
 

@@ -92,6 +92,23 @@ def test_bound_by_default(make_pool, lazily, gate):
     del others
 
 
+def test_index_does_not_lift_a_bound_that_was_given(pool, lazily):
+    numbers = Counted()
+    results = lazily(pool)(tasks.echo, numbers, buffersize=5)
+    eventually(lambda: results._index == 5)
+    assert pool.apply(tasks.double, (2,)) == 4
+    assert results._index == numbers.read == 5
+
+
+def test_index_does_not_lift_the_bound_for_who_takes_results(make_pool, lazily):
+    pool, numbers = make_pool(1), Counted()
+    results = lazily(pool)(tasks.echo, numbers)
+    next(results)
+    eventually(lambda: results._index >= 1024)
+    assert pool.apply(tasks.double, (2,)) == 4
+    assert results._index <= numbers.read <= 1026
+
+
 def test_bound_by_default_of_chunks(make_pool, lazily):
     pool, numbers = make_pool(1), Counted()
     results = lazily(pool)(tasks.echo, numbers, 10)
