@@ -19,7 +19,7 @@ from support.watchdog import Watchdog
 
 # After this many seconds more an alarm counts as unheard.
 GRACE = 20
-SECONDS = {"contract": 60, "faults": 60}
+SECONDS = {"contract": 60, "faults": 60, "big": 60}
 OTHERS = 600
 
 

@@ -1,0 +1,157 @@
+"""How much memory big calls and results take, and when it goes back."""
+
+import os
+
+import pytest
+
+from big.payloads import Holder, first_byte, length, make, pattern, wait_and_measure
+from support import tasks
+from support.events import PATIENCE, eventually
+
+pytestmark = pytest.mark.fastpool_only("the standard library keeps these bytes elsewhere")
+
+MIB = 1 << 20
+
+
+def held(pool):
+    """Bytes of shared memory that exist."""
+    return os.fstat(pool._pool.attachment()[0]).st_blocks * 512
+
+
+def test_calls_that_wait_cost_a_bounded_amount(pool, gate):
+    """Calls over the budget are pickled when their turn comes."""
+    blocked = [pool.submit(tasks.pass_through, gate) for _ in range(2)]
+    holder = Holder(bytes(10 * MIB))
+    calls = [pool.submit(first_byte, holder) for _ in range(200)]
+    assert held(pool) < 300 * MIB
+    gate.open()
+    assert [call.result(PATIENCE) for call in calls] == [0] * 200
+    assert all(call.done() for call in blocked)
+
+
+def fill(pool, gate):
+    """Both workers are busy and the budget is used up: calls from now on are pickled later. Returns the calls."""
+    holder = Holder(bytes(60 * MIB))
+    return [pool.submit(wait_and_measure, gate, holder) for _ in range(8)]
+
+
+def test_order_is_kept(make_pool, gate, mailbox):
+    pool = make_pool(1)
+    calls = fill(pool, gate)
+    numbers = [pool.submit(tasks.announce, mailbox) if n % 2 else pool.submit(first_byte, Holder(b"a" * MIB)) for n in range(20)]
+    after = pool.submit(tasks.double, 21)
+    gate.open()
+    assert after.result(PATIENCE) == 42
+    assert all(call.done() for call in [*calls, *numbers])
+
+
+def test_value_is_that_of_the_sending(pool, gate):
+    """What the documents say of a call that is pickled later."""
+    calls, changing = fill(pool, gate), bytearray(MIB)
+    late = pool.submit(first_byte, Holder(changing))
+    changing[0] = 7
+    gate.open()
+    assert late.result(PATIENCE) == 7
+    assert [call.result() for call in calls] == [60 * MIB] * 8
+
+
+def test_late_call_that_does_not_pickle(pool, gate):
+    fill(pool, gate)
+    late, after = pool.submit(first_byte, tasks.FailsToPickle()), pool.submit(tasks.double, 2)
+    gate.open()
+    with pytest.raises(ZeroDivisionError, match="at pickling"):
+        late.result(PATIENCE)
+    assert after.result(PATIENCE) == 4
+
+
+def test_late_call_that_is_cancelled(pool, gate):
+    fill(pool, gate)
+    late, after = pool.submit(first_byte, Holder(bytes(MIB))), pool.submit(tasks.double, 2)
+    assert late.cancel() and late.cancelled()
+    gate.open()
+    assert after.result(PATIENCE) == 4
+
+
+@pytest.mark.parametrize("cancel", [False, True])
+def test_shutdown_with_late_calls(make_pool, gate, cancel, lib):
+    pool = make_pool(2)
+    calls = fill(pool, gate) + [pool.submit(first_byte, Holder(b"b" * MIB)) for _ in range(5)]
+    pool.shutdown(wait=False, cancel_futures=cancel)
+    gate.open()
+    assert not lib.wait(calls, PATIENCE).not_done
+    assert any(call.cancelled() for call in calls) == cancel
+    assert cancel or calls[-1].result() == ord("b")
+
+
+def test_worker_dies_before_late_calls(make_pool, gate, lib):
+    pool = make_pool(2)
+    calls = fill(pool, gate)
+    next(iter(pool._processes.values())).kill()
+    for call in calls:
+        assert isinstance(call.exception(PATIENCE), lib.BrokenProcessPool)
+
+
+def test_late_calls_at_the_interpreters_end(run_script):
+    finished = run_script("""
+        # main
+        pool = Pool()
+        import functools
+        data = bytes(60 << 20)
+        for number in range(12):
+            pool.submit(len, data).add_done_callback(lambda call: print(call.result() >> 20))
+        """)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "60\n" * 12, "")
+
+
+def test_idle_memory_goes_back(pool):
+    assert pool.submit(length, bytes(100 * MIB)).result() == 100 * MIB
+    assert len(pool.submit(bytes, 100 * MIB).result()) == 100 * MIB
+    assert held(pool) > 150 * MIB
+    eventually(lambda: held(pool) < 32 * MIB)
+
+
+def test_memory_in_use_stays(pool):
+    for _ in range(3):
+        assert pool.submit(length, bytes(50 * MIB)).result() == 50 * MIB
+    unread = pool.submit(make, bytes, 50 * MIB)
+    other = pool.submit(make, bytes, 50 * MIB)
+    eventually(lambda: unread.done() and other.done())
+    del other
+    eventually(lambda: held(pool) < 80 * MIB)
+    assert unread.result().data == pattern(50 * MIB)
+
+
+def test_unread_results_stop_nobody(pool):
+    calls = [pool.submit(make, bytes, MIB) for _ in range(200)]
+    assert pool.submit(tasks.double, 2).result(PATIENCE) == 4
+    assert all(call.result(PATIENCE).data == pattern(MIB) for call in calls)
+
+
+def test_room_that_runs_out(run_script):
+    """An exception of that call, with the size and the limit; the pool goes on."""
+    finished = run_script("""
+        # main
+        import resource
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 20, 64 << 20))
+        pool = Pool()
+        for call in (pool.submit(len, bytes(200 << 20)), pool.submit(bytes, 200 << 20)):
+            print(call.exception())
+        print(pool.submit(len, bytes(5 << 20)).result(), len(pool.submit(bytes, 5 << 20).result()))
+        """)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    first, second, last = finished.stdout.splitlines()
+    for said in (first, second):
+        assert "at most" in said and "209,715," in said
+    assert last == "5242880 5242880"
+
+
+def test_few_descriptors(run_script):
+    finished = run_script("""
+        # main
+        import resource
+        resource.setrlimit(resource.RLIMIT_NOFILE, (64, 64))
+        pool = Pool()
+        for size in (1 << 10, 1 << 20, 50 << 20):
+            print(len(pool.submit(tasks.echo, bytes(size)).result()) == size)
+        """)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "True\n" * 3, "")
