@@ -6,6 +6,8 @@ before anything else of the program's, so the rebinding travels to them with wha
 
 `multiprocessing.pool` as a whole gives way to a copy with another `Pool` in it: the module's own code uses that name
 (`ThreadPool` calls `Pool.__init__`), and everything that makes a Pool for a program imports it from there when called.
+The function `multiprocessing.Pool` is another too: the standard library's hands its default context over as if the
+program had chosen one.
 """
 
 import concurrent.futures
@@ -18,12 +20,14 @@ from types import ModuleType
 from typing import Any
 
 import fastpool
+import fastpool.multiprocessing
 
 __all__ = ["install", "installed", "uninstall"]
 
 _HOMES = (concurrent.futures, concurrent.futures.process)
 _standard_executor = concurrent.futures.process.ProcessPoolExecutor
 _standard_pool_module = multiprocessing.pool
+_standard_pool_function = multiprocessing.Pool
 _standard_preparation_data = multiprocessing.spawn.get_preparation_data
 
 # Where this package was found: the program's own path need not lead to it.
@@ -75,24 +79,24 @@ def install() -> None:
     """From now on `concurrent.futures.ProcessPoolExecutor` and `multiprocessing.Pool` are fastpool's, here and in new
     child processes.
     """
-    _bind(fastpool.ProcessPoolExecutor, _pool_module, _preparation_data)
+    _bind(fastpool.ProcessPoolExecutor, _pool_module, fastpool.multiprocessing.Pool, _preparation_data)
 
 
 def uninstall() -> None:
     """Give the standard library its own classes back; processes that already run keep what they have."""
-    _bind(_standard_executor, _standard_pool_module, _standard_preparation_data)
+    _bind(_standard_executor, _standard_pool_module, _standard_pool_function, _standard_preparation_data)
 
 
 def installed() -> bool:
     return multiprocessing.spawn.get_preparation_data is _preparation_data
 
 
-def _bind(executor: type, pool: ModuleType, preparation_data: Any) -> None:
+def _bind(executor: type, pool: ModuleType, pool_function: Any, preparation_data: Any) -> None:
     # Only names are bound, to objects made once: twice over, or from two threads at a time, it comes to the same.
     for home in _HOMES:
         vars(home)["ProcessPoolExecutor"] = executor
     sys.modules["multiprocessing.pool"] = pool
-    setattr(multiprocessing, "pool", pool)  # noqa: B010  # mypy and pyright take it for a constant
+    vars(sys.modules["multiprocessing"]).update(pool=pool, Pool=pool_function)
     managers = sys.modules.get("multiprocessing.managers")
     if managers is not None:  # it has registered the class already
         managers.SyncManager.register("Pool", vars(pool)["Pool"], managers.PoolProxy)

@@ -78,7 +78,9 @@ def pytest_collection_modifyitems(config, items):
 
 def _is_wanted(item, wanted):
     values = getattr(item, "callspec", None)
-    if not values or not all(only in (None, values.params.get(name, only)) for name, only in wanted.items()):
+    if not values:
+        return True
+    if not all(only in (None, values.params.get(name, only)) for name, only in wanted.items()):
         return False
     reference = values.params.get("lib") == "stdlib" and wanted["lib"] is None
     if reference and wanted["start_method"] is None:

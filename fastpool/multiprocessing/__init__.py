@@ -1,14 +1,16 @@
 """All of ``multiprocessing``, with ``Pool`` fastpool's: ``import fastpool.multiprocessing as multiprocessing``.
 
 `Pool()` and the method `Pool` of whatever `get_context()` returns make fastpool's. The rest (`Process`, `Queue`,
-`Lock`, `Manager`, `cpu_count`, the submodules, ...) is the standard library's own, not a copy: objects of both mix.
+`Lock`, `Manager`, `cpu_count`, ...) is the standard library's own, not a copy: objects of both mix.
+
+So are the submodules, except `pool`: importing `fastpool.multiprocessing.queues` runs the file of that name here, which
+puts `multiprocessing.queues` itself into `sys.modules` in its own place.
 """
 
 from __future__ import annotations
 
 import importlib
 import multiprocessing as _standard
-import sys
 from collections.abc import Callable, Iterable
 from multiprocessing import (
     Array,
@@ -139,12 +141,10 @@ def __dir__() -> list[str]:
 
 
 def __getattr__(name: str) -> Any:
-    """Submodules, and whatever else programs find in ``multiprocessing``."""
+    """`pool`, and whatever else programs find in ``multiprocessing``."""
     if name == "pool":
         return importlib.import_module(f"{__name__}.pool")
     try:
         return getattr(_standard, name)
     except AttributeError:
-        if f"multiprocessing.{name}" in sys.modules:
-            return sys.modules[f"multiprocessing.{name}"]
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}") from None

@@ -181,6 +181,14 @@ def test_result_that_exits_when_pickled(single):
     assert single.submit(tasks.double, 2).result() == 4
 
 
+@pytest.mark.parametrize("letter", ["x", "\u20ac"], ids=["ascii", "wide"])
+def test_long_text(single, letter):
+    """As an argument, as a result, and in an error."""
+    text = letter * 3_000_000
+    assert single.submit(tasks.echo, text).result() == text
+    assert single.submit(tasks.fail, ValueError(text)).exception().args == (text,)
+
+
 def test_result_too_deep_to_pickle(single):
     with pytest.raises(RecursionError):
         single.submit(tasks.nested_list, 200_000).result()

@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import concurrent.futures.process
+import multiprocessing.pool
 import multiprocessing.spawn
 import pickle
 import threading
@@ -13,6 +14,7 @@ from fastpool import dropin
 
 STANDARD = concurrent.futures.process.ProcessPoolExecutor
 STANDARD_DATA = multiprocessing.spawn.get_preparation_data
+STANDARD_NAMES = (STANDARD, STANDARD, STANDARD_DATA, multiprocessing.pool, multiprocessing.Pool)
 
 
 @pytest.fixture
@@ -27,6 +29,8 @@ def bound():
         concurrent.futures.ProcessPoolExecutor,
         concurrent.futures.process.ProcessPoolExecutor,
         multiprocessing.spawn.get_preparation_data,
+        multiprocessing.pool,
+        multiprocessing.Pool,
     )
 
 
@@ -44,16 +48,27 @@ def test_a_star_import_gets_it_too(installed):
     assert names["ProcessPoolExecutor"] is fastpool.ProcessPoolExecutor
 
 
+def test_a_pool_from_everywhere(installed):
+    import multiprocessing.pool
+    from multiprocessing import Pool
+
+    for make in (Pool, multiprocessing.Pool, multiprocessing.get_context().Pool, multiprocessing.pool.Pool):
+        with make(1) as pool:
+            assert type(pool) is fastpool.Pool
+            assert pool.apply(abs, (-5,)) == 5
+        pool.join()
+
+
 def test_uninstall_puts_everything_back():
     dropin.install()
     dropin.uninstall()
-    assert bound() == (STANDARD, STANDARD, STANDARD_DATA)
+    assert bound() == STANDARD_NAMES
     assert not dropin.installed()
 
 
 def test_uninstall_without_install_changes_nothing():
     dropin.uninstall()
-    assert bound() == (STANDARD, STANDARD, STANDARD_DATA)
+    assert bound() == STANDARD_NAMES
 
 
 def test_twice_is_as_once(installed):
@@ -61,7 +76,7 @@ def test_twice_is_as_once(installed):
     dropin.install()
     assert bound() == once
     dropin.uninstall()
-    assert bound() == (STANDARD, STANDARD, STANDARD_DATA)
+    assert bound() == STANDARD_NAMES
 
 
 def test_many_threads_at_once(installed):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import fastpool
-from program_runs import FASTPOOL, run, run_both_ways
+from program_runs import FASTPOOL, Outcome, run, run_both_ways
 
 SHOW = """
 import os, sys, traceback
@@ -192,6 +192,38 @@ def test_the_users_own_sitecustomize(text, program, tmp_path):
     assert "mine" in before.stdout + before.stderr or "no_such_module" in before.stderr
     assert after.stdout.replace("True", "False") == before.stdout.replace("True", "False")
     assert after.stderr == before.stderr * 2  # the launcher is a python, too
+
+
+def test_program_without_a_guard(program, tmp_path):
+    """It runs under every version's default start method."""
+    program("from multiprocessing import Pool\nwith Pool(1) as pool:\n    print(pool.apply(abs, (-5,)))")
+    assert run(FASTPOOL, "program.py", cwd=tmp_path) == Outcome("5\n", "", 0)
+
+
+# Its guard is none that can be recognized without running it.
+WITH_A_METHOD = """
+import multiprocessing
+
+def kind():
+    return type(multiprocessing.current_process()).__name__
+
+is_main = __name__ == "__main__"
+if is_main:
+    {choice}
+    with {make}(1) as pool:
+        print(pool.apply(kind))
+"""
+
+
+CHOICES = [("multiprocessing.set_start_method({!r})", "multiprocessing.Pool"), ("", "multiprocessing.get_context({!r}).Pool")]
+
+
+@pytest.mark.parametrize("name", ["Fork", "ForkServer", "Spawn"])
+@pytest.mark.parametrize("choice, make", CHOICES, ids=["for all", "for this pool"])
+def test_a_method_that_the_program_chooses(name, choice, make, program, tmp_path):
+    method = name.lower()
+    program(WITH_A_METHOD.format(choice=choice.format(method), make=make.format(method)))
+    assert assert_same("program.py", cwd=tmp_path) == Outcome(f"{name}Process\n", "", 0)
 
 
 def test_programs_that_the_program_starts_are_left_alone(program, tmp_path):

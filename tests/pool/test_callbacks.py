@@ -84,8 +84,9 @@ def test_error_without_an_error_callback(pool):
 def test_error_of_pickling_calls_it_too(pool):
     errors = []
     result = pool.apply_async(tasks.echo, (tasks.FailsToPickle(),), error_callback=errors.append)
-    with pytest.raises(ZeroDivisionError, match="^at pickling$") as caught:
+    with pytest.raises(ZeroDivisionError) as caught:
         result.get()
+    assert str(caught.value) == "at pickling"
     assert errors == [caught.value]
 
 

@@ -2,7 +2,6 @@
 
 import gc
 import itertools
-import sys
 import threading
 
 import pytest
@@ -124,7 +123,9 @@ def test_more_than_the_bound_in_the_end(pool, lazily):
 
 def test_input_without_end(pool, lazily):
     results = lazily(pool)(tasks.echo, itertools.count(), buffersize=8)
-    assert sorted(itertools.islice(results, 200))[:190] == list(range(190))
+    taken = list(itertools.islice(results, 200))
+    assert taken == list(range(200)) or not lazily.ordered
+    assert len(set(taken)) == 200 and max(taken) < 208
     del results
 
 
@@ -168,7 +169,7 @@ def test_terminate_wakes_the_reader(make_pool, lazily):
     pool.terminate()
     pool.join()
     eventually(lambda: threading.active_count() < before)
-    assert sys.getrefcount(results) >= 2
+    del results  # held until here: the reader has not ended because nobody could ask
 
 
 def count_futures(lib):

@@ -46,8 +46,9 @@ def test_is_inherited_by_a_fork_and_so_may_be_anything(make_pool):
 
 @pytest.mark.methods("forkserver", "spawn")
 def test_argument_that_does_not_pickle_leaves_the_constructor(lib, context):
-    with pytest.raises(ZeroDivisionError, match="^at pickling$"):
+    with pytest.raises(ZeroDivisionError) as caught:
         lib.Pool(1, tasks.initialize, (tasks.FailsToPickle(),), context=context)
+    assert str(caught.value) == "at pickling"
 
 
 def test_runs_in_replacements_too(make_pool, mailbox):

@@ -17,6 +17,7 @@ def gone(*references):
 @pytest.fixture
 def started(single):
     # A worker forked later would inherit the arguments themselves, as it did those of earlier tests.
+    single.apply(gc.collect)  # which else may come in the middle of a test, and take away what was inherited as garbage
     single.inherited = single.apply(tasks.living_arguments)
     return single
 

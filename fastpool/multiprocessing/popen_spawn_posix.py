@@ -1,0 +1,6 @@
+"""``multiprocessing.popen_spawn_posix`` itself (see the package); the names are for type checkers."""
+
+import sys
+from multiprocessing.popen_spawn_posix import *
+
+sys.modules[__name__] = sys.modules["multiprocessing.popen_spawn_posix"]
