@@ -8,7 +8,11 @@
 #define COPY_BELOW (16u << 10)     /* small streams are read from a bytes object: cheaper than a memoryview */
 #define READ_FROM (1u << 20)       /* streams of this size may hold big bytes: a reader puts them into huge pages */
 #define WITHOUT_GIL (256u << 10)
+#if PY_VERSION_HEX < 0x030F0000
 #define VIEW_FROM (256u << 10)     /* what a reader hands out without copying */
+#else
+#define VIEW_FROM UINT64_MAX       /* read() must return bytes */
+#endif
 
 /* `to` is new memory of this process. */
 static void
