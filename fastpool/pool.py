@@ -227,7 +227,8 @@ class Pool(_StandardPool):
     def imap(
         self, func: Callable[[_S], _T], iterable: Iterable[_S], chunksize: int | None = 1, *, buffersize: int | None = None
     ) -> IMapIterator[_T]:
-        """Like the builtin ``map``, in the workers. The input is read in a thread of its own.
+        """Like the builtin ``map``, in the workers. The input is read ahead: in a thread of its own, unless it is a builtin
+        collection or the iterator of one.
 
         Args:
             chunksize: so many items travel together.

@@ -5,6 +5,7 @@ import gc
 import multiprocessing
 import multiprocessing.pool
 import pickle
+import signal
 import threading
 import time
 import warnings
@@ -429,3 +430,38 @@ def test_join_for_so_long(make_pool, gate, timeout):
 def test_join_for_so_long_of_a_running_pool(pool):
     with pytest.raises(ValueError, match=r"^Pool is still running$"):
         pool.join(0.01)
+
+
+class Interrupted(Exception):
+    pass
+
+
+def test_join_after_one_that_was_interrupted(make_pool, gate):
+    """Ctrl-C in join() ends that one; the next waits as if nothing had been."""
+    pool, main, joining = make_pool(1), threading.main_thread(), threading.Event()
+    result = pool.apply_async(tasks.pass_through, (gate, 5))
+    pool.close()
+
+    def handler(signum, frame):
+        raise Interrupted
+
+    def interrupt():
+        joining.wait()
+        eventually(lambda: processes.sleeping(main.native_id))
+        signal.pthread_kill(main.ident, signal.SIGUSR2)
+
+    old = signal.signal(signal.SIGUSR2, handler)
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    try:
+        with pytest.raises(Interrupted):
+            joining.set()
+            pool.join()
+    finally:
+        thread.join()
+        signal.signal(signal.SIGUSR2, old)
+    opener = threading.Timer(0.1, gate.open)
+    opener.start()
+    pool.join()
+    assert result.ready() and result.get() == 5 and not any(processes.alive(worker.pid) for worker in pool._pool)
+    opener.join()
