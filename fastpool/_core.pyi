@@ -50,7 +50,12 @@ class ExecutorBase:
 
 class Pool:
     def __init__(
-        self, workers: int, future_type: type, start_thread: Callable[[Pool, str, str], None], replaces: bool = False
+        self,
+        workers: int,
+        future_type: type,
+        start_thread: Callable[[Pool, str, str], None],
+        replaces: bool = False,
+        shared_memory: int = 0,
     ) -> None: ...
     @property
     def broken(self) -> bool: ...

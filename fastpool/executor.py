@@ -23,6 +23,9 @@ from fastpool.start_methods import default_context
 
 _T = TypeVar("_T")
 
+#: Bytes: less would not hold a few results of ordinary size.
+LEAST_SHARED_MEMORY = 16 << 20
+
 _BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
 
 
@@ -37,9 +40,12 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         initargs: its arguments.
         max_tasks_per_child: a worker ends after so many tasks, and another takes its place; None: never. Not
             with fork; without an ``mp_context`` it means spawn.
+        shared_memory: bytes that calls and results of more than 464 bytes may take together, on their way; None: half of
+            the machine's memory, or of the control group's limit. What finds no room is a ``MemoryError`` of its future.
 
     Raises:
-        ValueError, TypeError: for the arguments that the standard library refuses, with its texts.
+        ValueError, TypeError: for the arguments that the standard library refuses, with its texts; for a `shared_memory`
+            that is no integer or less than 16 MiB.
         NotImplementedError: where the system has no semaphores for multiprocessing.
     """
 
@@ -51,6 +57,7 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         initargs: tuple[Any, ...] = (),
         *,
         max_tasks_per_child: int | None = None,
+        shared_memory: int | None = None,
     ) -> None:
         _check_system_limits()
         if max_workers is None:
@@ -68,6 +75,8 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         self._initargs = initargs
         self._check_max_tasks(max_tasks_per_child)
         self._max_tasks_per_child = max_tasks_per_child
+        self._check_shared_memory(shared_memory)
+        self._shared_memory = shared_memory
         self._executor_manager_thread: Manager | None = None
         self._processes: dict[int | None, BaseProcess] | None = {}
         self._shutdown_thread = False
@@ -88,6 +97,15 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
                 "max_tasks_per_child is incompatible with the 'fork' multiprocessing start method; "
                 "supply a different mp_context."
             )
+
+    @staticmethod
+    def _check_shared_memory(shared_memory: int | None) -> None:
+        if shared_memory is None:
+            return
+        if not isinstance(shared_memory, int):
+            raise TypeError("shared_memory must be an integer, a number of bytes")
+        if shared_memory < LEAST_SHARED_MEMORY:
+            raise ValueError(f"shared_memory must be >= {LEAST_SHARED_MEMORY} bytes")
 
     @property
     def _broken(self) -> str | bool:
@@ -121,6 +139,7 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
             self._initargs,
             self._max_tasks_per_child,
             self._processes,
+            self._shared_memory,
         )
         # with fork all workers, and every time all workers before the first thread
         team.start_all(1 if team.starts_on_demand else self._max_workers)

@@ -23,8 +23,9 @@ class ExecutorTeam(Team):
         initargs: tuple[Any, ...],
         max_tasks: int | None,
         by_pid: dict[int | None, BaseProcess],
+        shared_memory: int | None,
     ) -> None:
-        super().__init__(context, size, initializer, initargs, max_tasks)
+        super().__init__(context, size, initializer, initargs, max_tasks, shared_memory)
         self.by_pid = by_pid
         self.force_shutting_down = False
 

@@ -77,6 +77,7 @@ class Team:
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
         max_tasks: int | None,
+        shared_memory: int | None = None,
     ) -> None:
         self.context = context
         self.start_method = context.get_start_method(allow_none=False)
@@ -85,7 +86,8 @@ class Team:
         self.max_tasks = max_tasks
         self.by_index: dict[int, BaseProcess] = {}
         self.threads: list[PatientThread] = []
-        self.pool = _core.Pool(size, Future, partial(_start_thread, self.threads, self.replaces), self.replaces)
+        start_thread = partial(_start_thread, self.threads, self.replaces)
+        self.pool = _core.Pool(size, Future, start_thread, self.replaces, shared_memory or 0)
         self.attachment = worker.Attachment(*self.pool.attachment())
         forking.teams.add(self)
 

@@ -57,7 +57,7 @@ destroy(fp_pool *p)
 }
 
 int
-fp_pool_new(fp_pool **pool, u32 nworkers)
+fp_pool_new(fp_pool **pool, u32 nworkers, u64 bytes)
 {
     fp_pool *p = calloc(1, sizeof *p);
     if (p == NULL) {
@@ -72,8 +72,10 @@ fp_pool_new(fp_pool **pool, u32 nworkers)
     fp_waiter_init(&p->sender);
     fp_spin_init(&p->spin);
     fp_nap_init(&p->nap);
-    /* half of the memory: what the pool holds in transit must leave room for what it is made from */
-    int rc = fp_shm_create(&p->shm, nworkers, fp_memory_total() / 2);
+    if (bytes == 0) {   /* half of the memory: what is in transit must leave room for what it is made from */
+        bytes = fp_memory_total() / 2;
+    }
+    int rc = fp_shm_create(&p->shm, nworkers, bytes);
     if (rc == FP_OK) {
         p->bell = fp_eventfd_create();
         rc = p->bell < 0 ? FP_SYSTEM : alloc_private(p);
@@ -83,7 +85,7 @@ fp_pool_new(fp_pool **pool, u32 nworkers)
         return rc;
     }
     fp_blocks_init(&p->blocks, &p->shm);
-    p->place_budget = PLACE_BUDGET;
+    p->place_budget = bytes / 2 < PLACE_BUDGET ? bytes / 2 : PLACE_BUDGET;   /* results need room, too */
     *pool = p;
     return FP_OK;
 }

@@ -65,8 +65,9 @@ typedef struct fp_pool {
     u64 by_value_bytes;
 } fp_pool;
 
-/* 0, FP_NOMEM or FP_SYSTEM. One reference. */
-int fp_pool_new(fp_pool **pool, u32 nworkers);
+/* With so many bytes for what does not fit into slots and byte rings; 0: half of the memory that there is.
+ * 0, FP_NOMEM or FP_SYSTEM. One reference. */
+int fp_pool_new(fp_pool **pool, u32 nworkers, u64 bytes);
 void fp_pool_incref(fp_pool *p);
 void fp_pool_decref(fp_pool *p);
 

@@ -19,12 +19,13 @@ as_pool(PyObject *self)
 static PyObject *
 pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"workers", "future_type", "start_thread", "replaces", NULL};
+    static char *names[] = {"workers", "future_type", "start_thread", "replaces", "shared_memory", NULL};
     unsigned int workers;
     int replaces = false;
+    unsigned long long shared_memory = 0;
     PyObject *future_type, *start_thread;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IOO|p:Pool", names, &workers, &future_type, &start_thread,
-                                     &replaces)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IOO|pK:Pool", names, &workers, &future_type, &start_thread,
+                                     &replaces, &shared_memory)) {
         return NULL;
     }
     fp_state *st = fp_state_by_type(type);
@@ -43,7 +44,7 @@ pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     if (workers > FP_MAX_WORKERS) {
         workers = FP_MAX_WORKERS;
     }
-    int rc = fp_pool_new(&self->pool, workers);
+    int rc = fp_pool_new(&self->pool, workers, shared_memory);
     if (rc == FP_OK) {
         rc = fp_monitor_init(&self->monitor, workers, self->pool->bell);
     }
@@ -642,7 +643,7 @@ static PyType_Slot pool_slots[] = {
     {Py_tp_methods, pool_methods},
     {Py_tp_getset, pool_getset},
     {Py_tp_members, pool_members},
-    {Py_tp_doc, PyDoc_STR("Pool(workers, future_type, start_thread, replaces=False)\n\nThe shared memory of one pool, and the parent's side of it.")},
+    {Py_tp_doc, PyDoc_STR("Pool(workers, future_type, start_thread, replaces=False, shared_memory=0)\n\nThe shared memory of one pool, and the parent's side of it.")},
     {0, NULL},
 };
 

@@ -158,3 +158,19 @@ def test_few_descriptors(run_script):
             print(len(pool.submit(tasks.echo, bytes(size)).result()) == size)
         """)
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "True\n" * 3, "")
+
+
+def test_shared_memory_can_be_limited(make_pool, lib):
+    pool = make_pool(2, shared_memory=32 * MIB)
+    assert pool.submit(length, bytes(20 * MIB)).result() == 20 * MIB
+    with pytest.raises(MemoryError, match=r"at most 32 MiB.* for 41,943,... bytes of a call to big\.payloads\.length"):
+        pool.submit(length, bytes(40 * MIB)).result()
+    with pytest.raises(MemoryError, match="at most 32 MiB"):
+        pool.submit(bytes, 40 * MIB).result()
+    assert list(pool.map(length, [bytes(5 * MIB)] * 20)) == [5 * MIB] * 20
+
+
+@pytest.mark.parametrize("value, error", [(1 << 20, ValueError), (0, ValueError), (-1, ValueError), ("1", TypeError)])
+def test_limit_that_makes_no_sense(lib, value, error):
+    with pytest.raises(error, match="shared_memory"):
+        lib.ProcessPoolExecutor(2, shared_memory=value)

@@ -198,7 +198,7 @@ crew_open(crew *c, u32 nworkers)
     CHECK(nworkers <= CREW_MOST);
     stage_init();
     *c = (crew){0};
-    CHECK_EQ(fp_pool_new(&c->pool, nworkers), FP_OK);
+    CHECK_EQ(fp_pool_new(&c->pool, nworkers, 0), FP_OK);
     CHECK_EQ(fp_monitor_init(&c->monitor, nworkers, c->pool->bell), FP_OK);
 }
 
