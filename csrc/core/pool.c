@@ -322,14 +322,20 @@ to_courier_locked(fp_pool *p, fp_task *t)
     fp_wait_notify_locked(p, &p->courier);
 }
 
-void
-fp_pool_tell_courier(fp_pool *p, fp_task *t)
+bool
+fp_pool_tell_courier(fp_pool *p, fp_task *t, bool though_done)
 {
     pthread_mutex_lock(&p->lock);
-    if (atomic_fetch_or(&t->state, FP_TASK_COURIER) & FP_TASK_DONE) {
+    bool done = atomic_fetch_or(&t->state, FP_TASK_COURIER) & FP_TASK_DONE;
+    if (!done) {
+        p->told++;
+        fp_wait_courier_is_needed_locked(p);
+    }
+    else if (though_done) {
         to_courier_locked(p, t);
     }
     pthread_mutex_unlock(&p->lock);
+    return !done;
 }
 
 /* The one place where a task ends. Drops the pool's reference. */
@@ -343,6 +349,7 @@ settle_locked(fp_pool *p, fp_task *t, u32 outcome)
         fp_wait_fire_locked(p, t);
     }
     if (old & FP_TASK_COURIER) {
+        p->told--;
         to_courier_locked(p, t);
     }
     fp_pool_drop_task(p, t);

@@ -58,6 +58,7 @@ typedef struct fp_pool {
     u64 placed_bytes, place_budget;
     bool room_wanted;                 /* by the sender, which waits: */
     fp_waiter sender;
+    u64 told;                         /* tasks that have not ended and that it is to visit */
     fp_waiter courier;                /* the courier thread's; its queue: */
     fp_task *courier_first, *courier_last;
     char *labels[FP_NFUNCTIONS];      /* names of the functions in the table */
@@ -94,8 +95,9 @@ void fp_pool_count_demand(fp_pool *p);
 /* Would one more task, on top of those submitted, have a worker of its own? */
 bool fp_pool_wants_worker(fp_pool *p);
 
-/* Have the courier visit this task, `t->owner` set: when it ends, or now if it has ended. At most once for a task. */
-void fp_pool_tell_courier(fp_pool *p, fp_task *t);
+/* Have the courier visit this task, `t->owner` set, when it ends. At most once for a task. False: it has ended; then the
+ * courier visits it only if `though_done`. */
+bool fp_pool_tell_courier(fp_pool *p, fp_task *t, bool though_done);
 
 /* Settle what has completed. Cheap when nothing has. */
 void fp_pool_pump(fp_pool *p);

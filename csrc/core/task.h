@@ -4,8 +4,7 @@
  *           Python Future another. A Future that is dropped early leaves the pool's.
  * State     QUEUED -> SENT -> DONE, QUEUED -> DONE (cancelled, broken); the bit COURIER beside it.
  *           Written under the pool's lock; read anywhere (acquire): after DONE all else is constant.
- * COURIER   "somebody else must be told" (callbacks, foreign waiters). Set by fetch_or, as DONE is,
- *           so either the setter sees DONE or whoever sets DONE sees COURIER.
+ * COURIER   "somebody else must be told" (callbacks, foreign waiters). Set under the pool's lock, as DONE is.
  */
 #ifndef FP_TASK_H
 #define FP_TASK_H

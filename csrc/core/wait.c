@@ -204,6 +204,37 @@ name_next_leader_locked(fp_pool *p)
     if (p->leader == NULL && p->followers != NULL) {
         fp_wait_notify_locked(p, p->followers);
     }
+    else if (p->told > 0) {
+        fp_wait_courier_is_needed_locked(p);
+    }
+}
+
+void
+fp_wait_courier_is_needed_locked(fp_pool *p)
+{
+    if (p->leader == NULL && p->followers == NULL) {
+        fp_wait_notify_locked(p, &p->courier);
+    }
+}
+
+/* Nobody is to be told of anything: others, who wait for results, had better lead. */
+static bool
+stands_aside(const fp_pool *p, const fp_waiter *w)
+{
+    return w == &p->courier && p->told == 0;
+}
+
+/* Neither leader nor follower: whoever has something for it wakes it. */
+static int
+wait_aside_locked(fp_pool *p, fp_waiter *w, u64 deadline)
+{
+    name_next_leader_locked(p);
+    fp_store_relaxed(&w->word, 0);
+    pthread_mutex_unlock(&p->lock);
+    int rc = follow(w, deadline);
+    pthread_mutex_lock(&p->lock);
+    fp_store_relaxed(&w->word, 1);
+    return rc;
 }
 
 /* One turn of waiting: as the leader if there is none, else as a follower. */
@@ -211,6 +242,9 @@ static int
 wait_turn_locked(fp_pool *p, fp_waiter *w, u32 want, u64 deadline)
 {
     int rc;
+    if (p->followers != NULL && stands_aside(p, w)) {
+        return wait_aside_locked(p, w, deadline);
+    }
     if (p->leader == NULL) {
         p->leader = w;
         u64 unfinished = fp_load_relaxed(&p->unfinished);
@@ -224,6 +258,9 @@ wait_turn_locked(fp_pool *p, fp_waiter *w, u32 want, u64 deadline)
         fp_store_relaxed(&w->word, 0);
         w->next = p->followers;
         p->followers = w;
+        if (stands_aside(p, p->leader)) {
+            kick_leader(p);
+        }
         pthread_mutex_unlock(&p->lock);
         rc = follow(w, deadline);
         pthread_mutex_lock(&p->lock);

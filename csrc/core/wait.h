@@ -5,6 +5,7 @@
  * Leader    the first to wait: spins, then sleeps on cq_head (bit FP_CQ_WAITER), so a worker's
  *           completion wakes the thread that needs it with one system call and no hop.
  *           Whoever pumps (anyone) wakes the waiters whose tasks it settled.
+ * Courier   leads like any other, until somebody else waits while no task is to be told of: then it stands aside.
  * Handover  a leader that leaves names the next before it returns, so never waits for the GIL as leader.
  * Ordering  leader: set WAITER, then read `nready` (both seq_cst). Settler: `nready` first, then WAITER.
  */
@@ -58,6 +59,8 @@ int fp_wait_task(struct fp_pool *p, fp_task *t, u64 deadline);
 /* The settler's side, under the pool's lock. */
 void fp_wait_fire_locked(struct fp_pool *p, fp_task *t);
 void fp_wait_notify_locked(struct fp_pool *p, fp_waiter *w);
+/* If nobody waits, nobody would notice the end of a task that the courier is to visit: it has to wait itself. */
+void fp_wait_courier_is_needed_locked(struct fp_pool *p);
 /* The leader has to look again: a worker died that may have owed it a wake. */
 void fp_wait_rouse_leader(struct fp_pool *p);
 

@@ -350,8 +350,7 @@ tell_courier(fp_future *f)
         return 1;
     }
     f->task->owner = Py_NewRef(f);
-    u32 old = atomic_fetch_or(&f->task->state, FP_TASK_COURIER);
-    if (old & FP_TASK_DONE) {
+    if (!fp_pool_tell_courier(f->pool->pool, f->task, false)) {
         f->task->owner = NULL;
         Py_DECREF(f);
         return 1;
@@ -384,7 +383,7 @@ fp_future_call_in_courier(fp_pool_object *p, fp_future *f, PyObject *callback)
     }
     t->owner = Py_NewRef(f);
     f->told = true;
-    fp_pool_tell_courier(p->pool, t);
+    fp_pool_tell_courier(p->pool, t, true);
     fp_pool_drop_task(p->pool, t);
     /* last: a courier that is about to leave looks at its list once more, holding the GIL */
     return fp_pool_object_want_courier(p);

@@ -303,6 +303,97 @@ test_threads_submit_and_wait(unsigned cpus, u32 nworkers)
     crew_close(&c);
 }
 
+/* ------------------------------------------------------------------ the courier */
+
+static fp_a32 visits, leaves;
+
+/* The courier's life, without Python: counts the tasks that it is given. */
+static void *
+be_courier(void *arg)
+{
+    fp_pool *p = c.pool;
+    while (!fp_load_acquire(&leaves)) {
+        fp_wait(p, &p->courier, 1, FP_NEVER);
+        pthread_mutex_lock(&p->lock);
+        fp_task *t = p->courier_first;
+        if (t != NULL) {
+            p->courier_first = t->next_for_courier;
+            p->courier_last = p->courier_first ? p->courier_last : NULL;
+            atomic_fetch_sub(&p->courier.nready, 1);
+            atomic_fetch_add(&visits, 1);
+        }
+        pthread_mutex_unlock(&p->lock);
+        if (t != NULL) {
+            fp_pool_drop_task(p, t);
+        }
+    }
+    return arg;
+}
+
+static bool
+courier_leads(void)
+{
+    pthread_mutex_lock(&c.pool->lock);
+    bool leads = c.pool->leader == &c.pool->courier;
+    pthread_mutex_unlock(&c.pool->lock);
+    return leads && leader_is_asleep(c.pool);
+}
+
+static bool
+courier_stands_aside(void)
+{
+    pthread_mutex_lock(&c.pool->lock);
+    bool aside = c.pool->leader != &c.pool->courier && fp_load_relaxed(&c.pool->courier.word) == 0;
+    pthread_mutex_unlock(&c.pool->lock);
+    return aside;
+}
+
+static void
+dismiss_courier(pthread_t thread)
+{
+    fp_store_release(&leaves, 1);
+    pthread_mutex_lock(&c.pool->lock);
+    atomic_fetch_add(&c.pool->courier.nready, 1);
+    fp_wait_notify_locked(c.pool, &c.pool->courier);
+    pthread_mutex_unlock(&c.pool->lock);
+    pthread_join(thread, NULL);
+}
+
+/* Who waits for a result leads, not the courier, unless that is to be told of something; and then it is told, whoever waits. */
+static void
+test_the_courier_stands_aside(void)
+{
+    enum { N = 100 };
+    pthread_t courier;
+    open_with(1);
+    CHECK_EQ(pthread_create(&courier, NULL, be_courier, NULL), 0);
+    EVENTUALLY(courier_leads());
+    for (u32 i = 0; i < N; i++) {
+        order o = {.id = 3 * i, .act = HOLD}, told = {.id = 3 * i + 1, .act = HOLD}, quick = {.id = 3 * i + 2};
+        waiting w;
+        stage_close_gate();
+        start_waiting(&w, crew_give(&c, o, 0), BOUND);
+        if (i == 0) {   /* later it may already do so */
+            EVENTUALLY(courier_stands_aside() && leader_is_asleep(c.pool));
+        }
+        fp_task *t = crew_give(&c, told, 0);
+        CHECK(fp_pool_tell_courier(c.pool, t, false));
+        stage_open_gate();
+        CHECK_EQ(end_waiting(&w), FP_OK);
+        crew_expect(&c, w.task, o);
+        EVENTUALLY(fp_load_acquire(&visits) == 2 * i + 1);   /* though nobody else waits any more */
+        crew_expect(&c, t, told);
+        t = crew_give(&c, quick, 0);
+        crew_wait_for(&c, t);
+        CHECK(!fp_pool_tell_courier(c.pool, t, true));       /* it has ended: visited all the same */
+        EVENTUALLY(fp_load_acquire(&visits) == 2 * i + 2);
+        crew_expect(&c, t, quick);
+    }
+    CHECK_EQ(c.pool->told, 0);
+    dismiss_courier(courier);
+    crew_close(&c);
+}
+
 int
 main(void)
 {
@@ -315,6 +406,7 @@ main(void)
     test_a_past_deadline_only_looks();
     test_signals_end_a_wait_and_the_next_leads();
     test_some_of_many();
+    test_the_courier_stands_aside();
     test_threads_submit_and_wait(1, 1);
     test_threads_submit_and_wait(2, 3);
     return 0;
