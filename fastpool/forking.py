@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from fastpool.launching import Manager, Team
 
 #: Held while a worker is forked, and while something is imported for a caller: a child that was forked in the middle of
-#: an import could never import the same.
-forking = threading.Lock()
+#: an import could never import the same. (Reentrant: what a worker's start pickles may start another.)
+forking = threading.RLock()
 
 #: Held while a manager is started and registered, and while the interpreter's end begins.
 registering = threading.Lock()
@@ -28,7 +28,7 @@ teams: weakref.WeakSet[Team] = weakref.WeakSet()
 
 def _in_child() -> None:
     global forking, registering
-    forking = threading.Lock()
+    forking = threading.RLock()
     registering = threading.Lock()
     managers.clear()
     for team in list(teams):
