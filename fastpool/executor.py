@@ -16,9 +16,9 @@ from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any, Literal, TypeVar
 
-from fastpool import _compat, _core
+from fastpool import _compat, _core, forking
 from fastpool.executor_team import ExecutorTeam
-from fastpool.launching import Manager, abandon, is_exiting, start_manager
+from fastpool.launching import Manager, abandon, start_manager
 from fastpool.start_methods import default_context
 
 _T = TypeVar("_T")
@@ -123,7 +123,7 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
                 raise BrokenProcessPool(_BROKEN)
             if self._shutdown_thread:
                 raise RuntimeError("cannot schedule new futures after shutdown")
-            if is_exiting():
+            if forking.exiting:
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             if self._team is None:
                 self._start()

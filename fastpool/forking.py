@@ -22,14 +22,18 @@ forking = threading.RLock()
 #: Held while a manager is started and registered, and while the interpreter's end begins.
 registering = threading.Lock()
 
+#: Is the interpreter on its way out?
+exiting = False
+
 managers: weakref.WeakSet[Manager] = weakref.WeakSet()
 teams: weakref.WeakSet[Team] = weakref.WeakSet()
 
 
 def _in_child() -> None:
-    global forking, registering
+    global forking, registering, exiting
     forking = threading.RLock()
     registering = threading.Lock()
+    exiting = False
     managers.clear()
     for team in list(teams):
         _process._children.difference_update(team.processes())  # type: ignore[attr-defined]

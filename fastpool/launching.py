@@ -242,9 +242,6 @@ class Manager(PatientThread):
                 thread.wait(None if end is None else max(end - time.monotonic(), 0))
 
 
-_exiting = False
-
-
 def start_manager(team: Team) -> Manager:
     """The thread for a team whose first workers have been started."""
     manager = Manager(team)
@@ -252,14 +249,9 @@ def start_manager(team: Team) -> Manager:
         manager.start()
         if not team.replaces:
             forking.managers.add(manager)
-            if _exiting:
+            if forking.exiting:
                 team.pool.close()
     return manager
-
-
-def is_exiting() -> bool:
-    """Is the interpreter on its way out?"""
-    return _exiting
 
 
 def abandon(manager: Manager) -> None:
@@ -280,9 +272,8 @@ def _ends_by_interrupt() -> bool:
 
 def _at_exit() -> None:
     """Before threads are joined: finish what is queued, as the standard library does."""
-    global _exiting
     with forking.registering:
-        _exiting = True
+        forking.exiting = True
         managers = list(forking.managers)
     interrupted = _ends_by_interrupt()
     for manager in managers:
