@@ -2,7 +2,7 @@
 #include "errors.h"
 
 #define PROTOCOL 5
-#define KEEP (1u << 20)            /* a larger buffer is not kept for the next call */
+#define REUSE_BELOW (8u << 10)     /* after a longer stream a pickler's memo may be large, and clearing it stays slow */
 #define KEEP_WRITE (32u << 10)     /* a larger write stays where it is until the payload is written */
 #define OUT_OF_BAND (4u << 10)     /* a smaller buffer goes in band */
 #define WITHOUT_GIL (256u << 10)
@@ -102,11 +102,6 @@ writer_reset(fp_writer *w)
     }
     while (w->nbuffers > 0) {
         Py_DECREF(w->buffers[--w->nbuffers]);
-    }
-    if (w->capacity > KEEP) {
-        PyMem_RawFree(w->data);
-        w->data = NULL;
-        w->capacity = 0;
     }
 }
 
@@ -380,8 +375,9 @@ fp_pickle_by_value(fp_state *st, PyObject *object)
 void
 fp_pickler_give_back(fp_state *st, fp_pickler *p)
 {
+    bool reuse = p->dump != NULL && p->payload.stream < REUSE_BELOW;
     drop_payload(p);
-    if (p->dump == NULL) {
+    if (!reuse) {
         pickler_free(p);
         return;
     }
