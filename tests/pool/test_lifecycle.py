@@ -5,7 +5,6 @@ import gc
 import multiprocessing
 import multiprocessing.pool
 import pickle
-import signal
 import threading
 import time
 import warnings
@@ -16,6 +15,7 @@ import pytest
 from pool import jobs
 from support import processes, tasks
 from support.events import PATIENCE, eventually
+from support.interrupts import interrupted_once_asleep
 
 
 def test_states_and_repr(lib, make_pool):
@@ -432,34 +432,13 @@ def test_join_for_so_long_of_a_running_pool(pool):
         pool.join(0.01)
 
 
-class Interrupted(Exception):
-    pass
-
-
 def test_join_after_one_that_was_interrupted(make_pool, gate):
     """Ctrl-C in join() ends that one; the next waits as if nothing had been."""
-    pool, main, joining = make_pool(1), threading.main_thread(), threading.Event()
+    pool = make_pool(1)
     result = pool.apply_async(tasks.pass_through, (gate, 5))
     pool.close()
-
-    def handler(signum, frame):
-        raise Interrupted
-
-    def interrupt():
-        joining.wait()
-        eventually(lambda: processes.sleeping(main.native_id))
-        signal.pthread_kill(main.ident, signal.SIGUSR2)
-
-    old = signal.signal(signal.SIGUSR2, handler)
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        with pytest.raises(Interrupted):
-            joining.set()
-            pool.join()
-    finally:
-        thread.join()
-        signal.signal(signal.SIGUSR2, old)
+    with interrupted_once_asleep():
+        pool.join()
     opener = threading.Timer(0.1, gate.open)
     opener.start()
     pool.join()

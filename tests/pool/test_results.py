@@ -11,8 +11,9 @@ import types
 import pytest
 
 from pool import jobs
-from support import processes, tasks
-from support.events import PATIENCE, eventually
+from support import tasks
+from support.events import PATIENCE
+from support.interrupts import interrupted_once_asleep
 
 STARTS = {
     "apply": lambda pool, gate: pool.apply_async(tasks.pass_through, (gate, 5)),
@@ -173,34 +174,11 @@ def test_result_outlives_its_pool(make_pool, end):
         failed.get()
 
 
-class Interrupted(Exception):
-    pass
-
-
 @pytest.mark.parametrize("limit", [PATIENCE, None])
 def test_signal_handler_that_raises_ends_the_wait(single, gate, limit):
     result = single.apply_async(tasks.pass_through, (gate, 5))
-
-    def handler(signum, frame):
-        raise Interrupted
-
-    main, waiting = threading.main_thread(), threading.Event()
-
-    def interrupt():
-        waiting.wait()
-        eventually(lambda: processes.sleeping(main.native_id))
-        signal.pthread_kill(main.ident, signal.SIGUSR2)
-
-    old = signal.signal(signal.SIGUSR2, handler)
-    thread = threading.Thread(target=interrupt)
-    thread.start()
-    try:
-        with pytest.raises(Interrupted):
-            waiting.set()
-            result.get(limit)
-    finally:
-        thread.join()
-        signal.signal(signal.SIGUSR2, old)
+    with interrupted_once_asleep():
+        result.get(limit)
     assert not result.ready()
     gate.open()
     assert result.get() == 5
