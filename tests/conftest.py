@@ -2,8 +2,8 @@
 
 A test that names the fixture ``lib`` runs once over the standard library and once over fastpool;
 one that names ``start_method`` (or ``pool``, or ``make_pool``) runs under each start method too.
-Outside of tests/contract the standard library runs under fork alone, unless another method is asked
-for: that proves the tests, and a third of the time is saved.
+Outside of tests/contract and tests/faults, forkserver and the standard library's other methods than
+fork are left out unless they are asked for: half of the time for what the others have shown already.
 """
 
 import concurrent.futures
@@ -23,7 +23,7 @@ from support.events import Gate, Mailbox  # noqa: E402
 
 LIBRARIES = {"stdlib": "concurrent.futures", "fastpool": "fastpool"}
 START_METHODS = ("fork", "forkserver", "spawn")
-CONTRACT = pathlib.Path(__file__).parent / "contract"
+THOROUGH = ("contract", "faults")
 
 
 def pytest_addoption(parser):
@@ -83,11 +83,17 @@ def _is_wanted(item, wanted):
         return True
     if not all(only in (None, values.params.get(name, only)) for name, only in wanted.items()):
         return False
-    reference = values.params.get("lib") == "stdlib" and wanted["lib"] is None
-    if reference and wanted["start_method"] is None and CONTRACT not in item.path.parents:
-        methods = item.get_closest_marker("methods")
-        return values.params.get("start_method", "fork") == (methods.args[0] if methods else "fork")
-    return True
+    return wanted["start_method"] is not None or _is_run_unasked(item, values.params)
+
+
+def _is_run_unasked(item, params):
+    if "start_method" not in params or item.path.parent.name in THOROUGH:
+        return True
+    marker = item.get_closest_marker("methods")
+    first, *others = marker.args if marker else START_METHODS
+    if params.get("lib") == "stdlib":
+        return params["start_method"] == first
+    return params["start_method"] != "forkserver" or "spawn" not in others
 
 
 @pytest.fixture(scope="session")
