@@ -59,7 +59,11 @@ def _start_thread(threads: list[PatientThread], daemon: bool, pool: _core.Pool, 
     """Called by the pool, for a thread that runs one of its methods. (A method of Team would tie the two in a cycle.)"""
     thread = PatientThread(getattr(pool, method), f"fastpool-{name}", daemon)
     thread.start()
-    threads[:] = [*filter(PatientThread.is_alive, threads), thread]
+    threads.append(thread)
+    for old in threads[:-1]:
+        if not old.is_alive():
+            with contextlib.suppress(ValueError):  # another thread did the same
+                threads.remove(old)
 
 
 class Team:

@@ -58,9 +58,13 @@ class ApplyResult(multiprocessing.pool.ApplyResult[_T]):
 
     def _finish(self, future: Future[Any]) -> None:
         """In the courier's thread: callbacks first, then everybody may know."""
-        error = future.exception()
+        error: BaseException | None
+        try:
+            error = future.exception()
+            value = future.result() if error is None else None
+        except BaseException as why:  # of the value, as it was unpickled: it is nobody else's here
+            error = why
         if error is None:
-            value = future.result()
             if self._callback:
                 run_callback(self._callback, value)
             self._future.set_result(value)

@@ -106,12 +106,12 @@ give_span_back(fp_blocks *b, fp_block_span *s)
     free(s);
 }
 
-void
+bool
 fp_blocks_free(fp_blocks *b, u64 offset, u64 size)
 {
     if (shift_for(size) > FP_BLOCK_MAX_SHIFT) {
         fp_spans_free(b->shm, offset, size);
-        return;
+        return true;
     }
     u64 at = offset - b->shm->spans;
     fp_block_span *s = b->of_span[at / FP_SPAN];
@@ -123,7 +123,9 @@ fp_blocks_free(fp_blocks *b, u64 offset, u64 size)
     }
     s->taken[i / 64] &= ~(1ull << (i % 64));
     /* keep one span of each size: the next call is likely to want it, warm */
-    if (s->used == 0 && (*list != s || s->next != NULL)) {
+    bool idle = s->used == 0 && (*list != s || s->next != NULL);
+    if (idle) {
         give_span_back(b, s);
     }
+    return idle;
 }

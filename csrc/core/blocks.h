@@ -34,6 +34,7 @@ void fp_blocks_fini(fp_blocks *b);
 bool fp_blocks_is_run(u64 size);
 /* 0 with `*offset`, or FP_NOMEM. */
 int fp_blocks_alloc(fp_blocks *b, u64 size, u64 *offset);
-void fp_blocks_free(fp_blocks *b, u64 offset, u64 size);
+/* True if spans have come free. */
+bool fp_blocks_free(fp_blocks *b, u64 offset, u64 size);
 
 #endif

@@ -191,30 +191,39 @@ fp_pool_wants_worker(fp_pool *p)
 
 /* ------------------------------------------------------ room for payloads */
 
-/* May a payload be placed? As many as keep every worker busy, and more while they are few bytes. */
-static bool
-has_room_locked(const fp_pool *p)
+bool
+fp_pool_is_crowded(const fp_pool *p)
 {
-    return p->placed_bytes < p->place_budget || p->placed <= p->shm.nworkers;
+    return fp_load_relaxed(&p->placed_bytes) >= p->place_budget && fp_load_relaxed(&p->placed) > p->shm.nworkers;
 }
 
 static void
-count_room_locked(fp_pool *p, u64 size, int n)
+wake_sender_locked(fp_pool *p)
 {
-    p->placed += (u32)n;
-    p->placed_bytes += (u64)n * size;
-    if (n < 0 && p->room_wanted) {
-        p->room_wanted = false;
+    if (atomic_exchange(&p->room_wanted, 0)) {
         atomic_fetch_add(&p->sender.nready, 1);
         fp_wait_notify_locked(p, &p->sender);
     }
 }
 
-/* There is idle memory from now on. */
 static void
-want_trim(fp_pool *p)
+count_room_locked(fp_pool *p, u64 size, int n)
 {
-    if (!fp_load_relaxed(&p->trim_wanted) && atomic_exchange(&p->trim_wanted, 1) == 0) {
+    atomic_fetch_add(&p->placed, (u32)n);
+    atomic_fetch_add(&p->placed_bytes, (u64)n * size);
+    if (n < 0) {
+        wake_sender_locked(p);
+    }
+}
+
+/* There is idle memory from now on: the manager gives it back later, and tells the sender now if that waits for it. (This
+ * is called with and without the lock. The sender first says that it waits, then tries once more.) */
+static void
+spans_came_free(fp_pool *p)
+{
+    bool first = !fp_load_relaxed(&p->trim_wanted) && atomic_exchange(&p->trim_wanted, 1) == 0;
+    atomic_thread_fence(memory_order_seq_cst);
+    if (first || fp_load_relaxed(&p->room_wanted)) {
         fp_eventfd_ring(p->bell);
     }
 }
@@ -222,9 +231,8 @@ want_trim(fp_pool *p)
 static void
 free_room_locked(fp_pool *p, u64 block, u64 size)
 {
-    fp_blocks_free(&p->blocks, block, size);
-    if (fp_blocks_is_run(size)) {
-        want_trim(p);
+    if (fp_blocks_free(&p->blocks, block, size)) {
+        spans_came_free(p);
     }
     count_room_locked(p, size, -1);
 }
@@ -248,32 +256,30 @@ claim_room(fp_pool *p, u64 size, u64 *block)
     return rc;
 }
 
-/* How many payloads are placed, once those that have ended are gone. The sender hears when there are fewer. */
+/* How many payloads are placed, once those that have ended are gone. From now on the sender hears of free room. */
 static u32
 count_placed(fp_pool *p)
 {
     pthread_mutex_lock(&p->lock);
     fp_pool_pump_locked(p);
     u32 placed = p->placed;
-    p->room_wanted = placed > 0;
     pthread_mutex_unlock(&p->lock);
+    atomic_store(&p->room_wanted, 1);
     return placed;
 }
 
 int
 fp_pool_room(fp_pool *p, u64 size, u64 *block)
 {
-    bool alone = false;   /* nobody else has any room who could give it back */
-    while (claim_room(p, size, block) != FP_OK) {
-        if (alone) {
-            return FP_NOMEM;
-        }
-        if (count_placed(p) > 0) {
-            return FP_FULL;
-        }
-        alone = true;   /* once more: the last one may have given its room back just now */
+    if (claim_room(p, size, block) == FP_OK) {
+        return FP_OK;
     }
-    return FP_OK;
+    u32 others = count_placed(p);
+    if (claim_room(p, size, block) == FP_OK) {   /* once more: room may have come while nobody was told */
+        atomic_store(&p->room_wanted, 0);
+        return FP_OK;
+    }
+    return others > 0 ? FP_FULL : FP_NOMEM;
 }
 
 void
@@ -289,8 +295,10 @@ fp_pool_has_room(fp_pool *p, bool wake)
 {
     pthread_mutex_lock(&p->lock);
     fp_pool_pump_locked(p);
-    bool has = has_room_locked(p);
-    p->room_wanted = wake && !has;
+    bool has = !fp_pool_is_crowded(p);
+    if (wake) {
+        atomic_store(&p->room_wanted, !has);
+    }
     pthread_mutex_unlock(&p->lock);
     return has;
 }
@@ -443,7 +451,7 @@ collect_reply_locked(fp_pool *p, u32 s, u32 w, fp_task *t)
     if (size <= SMALL_REPLY) {
         bool copied = copy_reply(t, fp_shm_at(&p->shm, offset), size);
         fp_spans_free(&p->shm, offset, size);
-        want_trim(p);
+        spans_came_free(p);
         return copied ? FP_OUTCOME_REPLY : FP_OUTCOME_NOMEM;
     }
     t->reply_offset = offset;
@@ -456,7 +464,7 @@ fp_pool_forget_reply(fp_pool *p, fp_task *t)
 {
     if (t->reply_offset) {
         fp_spans_free(&p->shm, t->reply_offset, t->reply_size);
-        want_trim(p);
+        spans_came_free(p);
         t->reply_offset = 0;
     }
     free(t->reply);
@@ -890,6 +898,7 @@ fp_pool_manage(fp_pool *p)
     fp_eventfd_clear(p->bell);
     pthread_mutex_lock(&p->lock);
     fp_pool_pump_locked(p);
+    wake_sender_locked(p);
     bool drained = p->draining && fp_load_relaxed(&p->unfinished) == 0;
     pthread_mutex_unlock(&p->lock);
     return drained;
@@ -974,6 +983,7 @@ clear_worker_locked(fp_pool *p, u32 w)
     fp_cas32(&p->shm.head->wk_watch, w + 1, 0);
     fp_store_seq_cst(&p->shm.head->wk_waking, 0);
     fp_spans_free_of(&p->shm, w);
+    spans_came_free(p);
     fp_store_relaxed(&k->wk_slot, 0);
     fp_store_relaxed(&p->shm.head->hd_live, --p->started);
     fp_wake_all(&p->shm);             /* it may have owed somebody a wake */

@@ -54,9 +54,10 @@ typedef struct fp_pool {
     fp_waiter *leader, *followers;
     fp_a32 trim_wanted;               /* there may be idle memory; read and set anywhere */
     u64 trim_at;                      /* the manager's: when to look, 0: not known yet */
-    u32 placed;                       /* payloads of calls in blocks */
-    u64 placed_bytes, place_budget;
-    bool room_wanted;                 /* by the sender, which waits: */
+    fp_a32 placed;                    /* payloads of calls in blocks */
+    fp_a64 placed_bytes;
+    u64 place_budget;
+    fp_a32 room_wanted;               /* by the sender, which waits: */
     fp_waiter sender;
     u64 told;                         /* tasks that have not ended and that it is to visit */
     fp_waiter courier;                /* the courier thread's; its queue: */
@@ -81,6 +82,8 @@ int fp_pool_add_function_by_value(fp_pool *p, const u8 *data, u64 size, const ch
  * with a task or given back. 0; FP_FULL: not before others end, then `sender` is woken; FP_NOMEM. */
 int fp_pool_room(fp_pool *p, u64 size, u64 *block);
 void fp_pool_free_room(fp_pool *p, u64 block, u64 size);
+/* Are there enough payloads on their way to keep every worker busy, and too many bytes? A look without the lock. */
+bool fp_pool_is_crowded(const fp_pool *p);
 /* May one more payload be placed? If not, and if `wake`, `sender` is woken when another has ended. */
 bool fp_pool_has_room(fp_pool *p, bool wake);
 /* Hand a task over (the pool takes a reference of its own), its payload in `small` or `block`, or to be placed later,

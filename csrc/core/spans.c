@@ -3,6 +3,9 @@
 #include "memory.h"
 #include "os.h"
 
+#define TRIM_AT_ONCE ((16u << 20) / FP_SPAN)   /* so that nobody waits for long */
+#define TRIM_NAP 50000u                        /* ns */
+
 static u32
 count_of(u64 size)
 {
@@ -44,12 +47,22 @@ free_run(const fp_shm *m, u32 first, u32 n)
     }
 }
 
+/* Is it free, or about to be? Then it is when this returns. */
+static bool
+is_free(const fp_shm *m, u32 i)
+{
+    while (owner_of(m, i) == FP_SPAN_TRIMMED) {
+        fp_nap_until(fp_now() + TRIM_NAP);
+    }
+    return owner_of(m, i) == FP_SPAN_FREE;
+}
+
 /* Claim spans [first, first + n): how many could be had. */
 static u32
 claim_run(const fp_shm *m, u32 owner, u32 first, u32 n)
 {
     u32 got = 0;
-    while (got < n && change_owner(m, first + got, FP_SPAN_FREE, owner)) {
+    while (got < n && is_free(m, first + got) && change_owner(m, first + got, FP_SPAN_FREE, owner)) {
         got++;
     }
     return got;
@@ -99,7 +112,7 @@ static int
 claim_between(const fp_shm *m, u32 owner, u32 from, u32 to, u32 n, u32 *first)
 {
     for (u32 i = from; i + n <= to; i++) {
-        if (owner_of(m, i) != FP_SPAN_FREE) {
+        if (!is_free(m, i)) {
             continue;
         }
         u32 got = claim_run(m, owner, i, n);
@@ -169,7 +182,8 @@ static u32
 seize_idle_run(const fp_shm *m, u32 first)
 {
     u32 n = 0;
-    while (first + n < m->nspans && fp_cas32(&m->owners[first + n], FP_SPAN_RESERVED, FP_SPAN_PARENT)) {
+    while (n < TRIM_AT_ONCE && first + n < m->nspans &&
+           fp_cas32(&m->owners[first + n], FP_SPAN_RESERVED, FP_SPAN_TRIMMED)) {
         n++;
     }
     return n;

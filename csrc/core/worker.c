@@ -156,7 +156,9 @@ fp_worker_reply(fp_worker *k, const fp_call *call, u64 size, fp_reply *reply)
         }
         fp_eventfd_ring(k->bell);   /* nobody collects: let the manager do it */
     }
-    u32 favourite = (u32)((u64)k->shm.nspans * (k->w + 1) / (k->shm.nworkers + 1));
+    /* a favourite place; but what is large for the room that there is would leave two halves too small for the next */
+    bool large = size > (u64)k->shm.nspans * FP_SPAN / 64;
+    u32 favourite = large ? 0 : (u32)((u64)k->shm.nspans * (k->w + 1) / (k->shm.nworkers + 1));
     if (fp_spans_claim(&k->shm, FP_SPAN_WORKER + k->w, favourite, size, &reply->offset) != FP_OK) {
         return NULL;
     }

@@ -309,6 +309,24 @@ log_callback(fp_future *f)
     }
 }
 
+static int
+add_callback(fp_future *f, PyObject *callback)
+{
+    if (f->callbacks == NULL) {
+        PyObject *list = PyList_New(0);
+        if (list == NULL) {
+            return -1;
+        }
+        if (f->callbacks == NULL) {
+            f->callbacks = list;
+        }
+        else {   /* another thread came in meanwhile, and made one */
+            Py_DECREF(list);
+        }
+    }
+    return PyList_Append(f->callbacks, callback);
+}
+
 /* Run and forget the callbacks: whoever takes the list runs it. What they raise is logged; beyond
  * Exception it leaves only if `in_caller`: the courier must live. */
 static int
@@ -363,13 +381,10 @@ tell_courier(fp_future *f)
 int
 fp_future_call_in_courier(fp_pool_object *p, fp_future *f, PyObject *callback)
 {
-    if (f->callbacks == NULL && (f->callbacks = PyList_New(0)) == NULL) {
+    if (add_callback(f, callback) < 0) {
         return -1;
     }
     fp_task *t = f->task;
-    if (PyList_Append(f->callbacks, callback) < 0) {
-        return -1;
-    }
     if (t == NULL) {   /* it failed before it became a task: one that has ended stands in */
         t = fp_task_new_unplaced(0, 0, NULL);
         if (t == NULL) {
@@ -823,8 +838,9 @@ call_callback(fp_future *f, PyObject *callback)
     Py_RETURN_NONE;
 }
 
-/* No lock is needed in either manner: whoever makes the future final does so under the GIL, and takes
- * the list afterwards. */
+/* No lock is needed in either manner: whoever makes the future final does so under the GIL, and takes the list afterwards.
+ * So it is in the list first, and then we look whether the future has become final: even to make the list may let another
+ * thread in (a garbage collection). Whoever takes the list runs it. */
 static PyObject *
 future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
@@ -836,19 +852,10 @@ future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs
     if (fp_future_is_final(f)) {
         return call_callback(f, callback);
     }
-    if (f->task != NULL && !f->foreign) {
-        int told = tell_courier(f);
-        if (told < 0) {
-            return NULL;
-        }
-        if (fp_future_is_final(f)) {   /* it ended just now; if told, the courier finds no callback of ours */
-            return call_callback(f, callback);
-        }
-    }
-    if (f->callbacks == NULL && (f->callbacks = PyList_New(0)) == NULL) {
+    if (add_callback(f, callback) < 0 || (f->task != NULL && !f->foreign && tell_courier(f) < 0)) {
         return NULL;
     }
-    if (PyList_Append(f->callbacks, callback) < 0) {
+    if (fp_future_is_final(f) && run_callbacks(f, true) < 0) {
         return NULL;
     }
     Py_RETURN_NONE;

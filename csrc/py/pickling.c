@@ -77,17 +77,19 @@ static PyObject *
 writer_take_buffer(PyObject *self, PyObject *buffer)
 {
     fp_writer *w = (fp_writer *)self;
-    const Py_buffer *view = PyPickleBuffer_GetBuffer(buffer);
-    if (view == NULL) {
+    Py_buffer view;   /* one of our own: whoever made the PickleBuffer may release it */
+    if (PyObject_GetBuffer(buffer, &view, PyBUF_FULL_RO) < 0) {
         return NULL;
     }
-    if (view->len < OUT_OF_BAND) {
+    if (view.len < OUT_OF_BAND) {
+        PyBuffer_Release(&view);
         Py_RETURN_TRUE;
     }
     if (!grow(&w->buffers, &w->buffers_room, w->nbuffers, sizeof *w->buffers)) {
+        PyBuffer_Release(&view);
         return NULL;
     }
-    w->buffers[w->nbuffers++] = Py_NewRef(buffer);
+    w->buffers[w->nbuffers++] = view;
     Py_RETURN_FALSE;
 }
 
@@ -101,7 +103,8 @@ writer_reset(fp_writer *w)
         PyBuffer_Release(&view);
     }
     while (w->nbuffers > 0) {
-        Py_DECREF(w->buffers[--w->nbuffers]);
+        Py_buffer view = w->buffers[--w->nbuffers];
+        PyBuffer_Release(&view);
     }
 }
 
@@ -177,10 +180,7 @@ lay_out_buffers(fp_pickler *p)
     }
     p->out_of_band = PyMem_RawMalloc(w->nbuffers * sizeof *p->out_of_band);
     for (size_t i = 0; p->out_of_band != NULL && i < w->nbuffers; i++) {
-        const Py_buffer *view = PyPickleBuffer_GetBuffer(w->buffers[i]);
-        if (view == NULL) {   /* released by a reducer that ran later */
-            return false;
-        }
+        const Py_buffer *view = &w->buffers[i];
         p->out_of_band[i] = (fp_out_of_band){{view->buf, (u64)view->len}, view->readonly};
     }
     p->payload.buffers = p->out_of_band;
@@ -269,6 +269,9 @@ static void
 pickler_free(fp_pickler *p)
 {
     drop_payload(p);
+    if (p->writer != NULL) {
+        writer_reset(p->writer);   /* a traceback may hold the writer for longer */
+    }
     Py_XDECREF(p->writer);
     Py_XDECREF(p->dump);
     Py_XDECREF(p->clear_memo);

@@ -28,7 +28,7 @@ typedef struct {
     size_t size, capacity;
     fp_kept_write *writes;         /* large ones */
     size_t nwrites, writes_room;
-    PyObject **buffers;            /* PickleBuffers out of band */
+    Py_buffer *buffers;            /* out of band */
     size_t nbuffers, buffers_room;
 } fp_writer;
 

@@ -501,7 +501,8 @@ static PyObject *
 pool_send_deferred(PyObject *self, PyTypeObject *cls, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(nargs),
                    PyObject *Py_UNUSED(kwnames))
 {
-    return fp_send_deferred(fp_state_by_type(cls), as_pool(self)) < 0 ? NULL : Py_NewRef(Py_None);
+    fp_send_deferred(fp_state_by_type(cls), as_pool(self));
+    Py_RETURN_NONE;
 }
 
 /* ------------------------------------------------------------------ facts */

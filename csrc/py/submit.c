@@ -160,16 +160,18 @@ fp_submit_to_broken(fp_pool_object *p)
 
 /* ------------------------------------------------------------ handing over */
 
-/* Give the task to the pool. A new Future, or NULL (without an exception: closed or broken); then the task is gone. */
+/* Give the task to the pool, and a reference to it away. A new Future, or NULL (without an exception: closed or broken).
+ * `accepted`: the Future is the task's, and not the answer of a Pool that has broken. */
 static PyObject *
-hand_over(fp_pool_object *p, fp_task *task)
+hand_over(fp_pool_object *p, fp_task *task, bool *accepted)
 {
     u64 block = task->block, size = task->size;
     fp_future *f = fp_future_new((PyTypeObject *)p->future_type, p, task);
     if (f == NULL) {
-        fp_task_free(task);
+        fp_pool_drop_task(p->pool, task);
     }
     int rc = f ? fp_pool_submit(p->pool, task) : FP_NOMEM;
+    *accepted = rc == FP_OK;
     if (rc == FP_OK) {
         return (PyObject *)f;
     }
@@ -186,6 +188,26 @@ label_for(fp_state *st, const fp_packed_call *call)
     return call->id ? NULL : fp_function_label(st, call->fn);
 }
 
+static void drop_first_deferred(fp_pool_object *p);
+static void fail_deferred(fp_pool_object *p, fp_task *task);
+
+/* There is one sender while there is anything to send. If it cannot be started, the call that wanted it fails. */
+static void
+want_sender(fp_pool_object *p, fp_task *task)
+{
+    if (p->sending) {
+        return;
+    }
+    p->sending = true;
+    PyObject *r = PyObject_CallFunction(p->start_thread, "Oss", p, "send_deferred", "sender");
+    if (r == NULL) {
+        p->sending = false;
+        fail_deferred(p, task);
+        drop_first_deferred(p);   /* there was no sender, so it is the only one */
+    }
+    Py_XDECREF(r);
+}
+
 /* Keep it for the sender. A new Future or NULL. */
 static PyObject *
 defer(fp_state *st, fp_pool_object *p, const fp_packed_call *call)
@@ -196,24 +218,18 @@ defer(fp_state *st, fp_pool_object *p, const fp_packed_call *call)
         PyMem_Free(d);
         return PyErr_NoMemory();
     }
+    bool accepted;
     fp_task_incref(task);
-    PyObject *f = hand_over(p, task);
-    if (f == NULL || fp_task_is_done(task)) {   /* refused; or a broken Pool's answer */
+    PyObject *f = hand_over(p, task, &accepted);
+    if (!accepted) {
         fp_pool_drop_task(p->pool, task);
         PyMem_Free(d);
         return f;
     }
     *d = (fp_deferred){.task = task, .packed = Py_NewRef(call->packed), .by_value = call->by_value};
-    bool first = p->deferred_first == NULL;
-    *(first ? &p->deferred_first : &p->deferred_last->next) = d;
+    *(p->deferred_first == NULL ? &p->deferred_first : &p->deferred_last->next) = d;
     p->deferred_last = d;
-    if (first) {
-        PyObject *r = PyObject_CallFunction(p->start_thread, "Oss", p, "send_deferred", "sender");
-        if (r == NULL) {
-            Py_CLEAR(f);   /* the task waits for the next call that starts a sender */
-        }
-        Py_XDECREF(r);
-    }
+    want_sender(p, task);
     return f;
 }
 
@@ -238,9 +254,6 @@ place(fp_pool_object *p, const fp_payload *payload, u64 *block)
 static PyObject *
 send_pickled(fp_state *st, fp_pool_object *p, const fp_packed_call *call, const fp_payload *payload)
 {
-    if (payload->size > FP_INLINE && !fp_pool_has_room(p->pool, false)) {
-        return defer(st, p, call);
-    }
     u64 block;
     int rc = place(p, payload, &block);
     if (rc == FP_FULL) {
@@ -260,7 +273,25 @@ send_pickled(fp_state *st, fp_pool_object *p, const fp_packed_call *call, const 
         return PyErr_NoMemory();
     }
     task->block = block;
-    return hand_over(p, task);
+    bool accepted;
+    return hand_over(p, task, &accepted);
+}
+
+static bool
+must_defer(const fp_pool_object *p)
+{
+    return p->deferred_first != NULL || (fp_pool_is_crowded(p->pool) && !fp_pool_has_room(p->pool, false));
+}
+
+/* A function that travels with its call: can it be pickled? Its arguments are pickled once only, later. */
+static bool
+is_picklable(fp_state *st, PyObject *fn)
+{
+    fp_pickler *pickler = fp_pickle(st, fn);
+    if (pickler != NULL) {
+        fp_pickler_give_back(st, pickler);
+    }
+    return pickler != NULL;
 }
 
 /* A new Future. NULL with an exception: from pickling, if `*unpicklable`; without one: closed or broken. */
@@ -272,15 +303,16 @@ send_call(fp_state *st, fp_pool_object *p, const fp_packed_call *call, bool *unp
     if (call->packed == NULL) {
         return send_pickled(st, p, call, &nothing);
     }
-    if (p->deferred_first != NULL && (call->kind & FP_CALL_FORM) != FP_CALL_WHOLE) {
-        return defer(st, p, call);
+    if (must_defer(p)) {
+        *unpicklable = call->id == 0 && !call->by_value && !is_picklable(st, call->fn);
+        return *unpicklable ? NULL : defer(st, p, call);
     }
     fp_pickler *pickler = pickle_packed(st, call->packed, call->by_value);
     *unpicklable = pickler == NULL;
     if (pickler == NULL) {
         return NULL;
     }
-    PyObject *f = p->deferred_first != NULL ? defer(st, p, call) : send_pickled(st, p, call, &pickler->payload);
+    PyObject *f = send_pickled(st, p, call, &pickler->payload);
     fp_pickler_give_back(st, pickler);
     return f;
 }
@@ -368,13 +400,10 @@ fp_submit(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *const *args, 
 
 /* --------------------------------------------------------------- the sender */
 
-/* The current exception becomes the task's. */
-static int
+/* The current exception becomes the task's, whatever it is: there is no caller to leave. */
+static void
 fail_deferred(fp_pool_object *p, fp_task *task)
 {
-    if (!PyErr_ExceptionMatches(PyExc_Exception)) {
-        return -1;
-    }
     PyObject *exc = fp_fetch_exception();
     const char *encode = p->replaces ? "encode_unwrapped" : "encode_exception";
     PyObject *bytes = fp_call_helper("fastpool.worker", encode, "(O)", exc);
@@ -386,11 +415,14 @@ fail_deferred(fp_pool_object *p, fp_task *task)
     }
     PyErr_Clear();
     Py_XDECREF(bytes);
+    if (death != NULL && death->error == NULL) {
+        free(death);
+        death = NULL;
+    }
     fp_pool_fail_unplaced(p->pool, task, death);
-    return 0;
 }
 
-/* 0: done with it; FP_FULL: later; -1 with an exception. */
+/* 0: done with it; FP_FULL: later. */
 static int
 send_one_deferred(fp_state *st, fp_pool_object *p, const fp_deferred *d)
 {
@@ -402,7 +434,8 @@ send_one_deferred(fp_state *st, fp_pool_object *p, const fp_deferred *d)
     }
     fp_pickler *pickler = pickle_packed(st, d->packed, d->by_value);
     if (pickler == NULL) {
-        return fail_deferred(p, d->task);
+        fail_deferred(p, d->task);
+        return 0;
     }
     u64 block;
     const fp_payload *payload = &pickler->payload;
@@ -437,24 +470,21 @@ drop_first_deferred(fp_pool_object *p)
     Py_DECREF(packed);   /* may run anything */
 }
 
-int
+void
 fp_send_deferred(fp_state *st, fp_pool_object *p)
 {
     while (p->deferred_first != NULL) {
         atomic_store(&p->pool->sender.nready, 0);
-        int rc = send_one_deferred(st, p, p->deferred_first);
-        if (rc == -1) {
-            return -1;
-        }
-        if (rc == FP_FULL) {
+        if (send_one_deferred(st, p, p->deferred_first) == FP_FULL) {
             Py_BEGIN_ALLOW_THREADS
             fp_wait(p->pool, &p->pool->sender, 1, FP_NEVER);
             Py_END_ALLOW_THREADS
-            continue;
         }
-        drop_first_deferred(p);
+        else {
+            drop_first_deferred(p);
+        }
     }
-    return 0;
+    p->sending = false;   /* no GIL was let go of since the list was found empty */
 }
 
 int

@@ -21,8 +21,8 @@ PyObject *fp_submit_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyOb
 /* A call for a pool that has broken: a Future that has failed. An executor refuses such a call, a Pool does not. */
 PyObject *fp_submit_to_broken(fp_pool_object *p);
 
-/* The sender thread's whole life: until nothing is deferred. -1 with an exception. */
-int fp_send_deferred(fp_state *st, fp_pool_object *p);
+/* The sender thread's whole life: until nothing is deferred. */
+void fp_send_deferred(fp_state *st, fp_pool_object *p);
 int fp_deferred_traverse(fp_pool_object *p, visitproc visit, void *arg);
 void fp_deferred_clear(fp_pool_object *p);
 

@@ -98,11 +98,23 @@ def test_killed_before_its_first_task(make_pool):
     assert isinstance(future.exception(PATIENCE), BrokenProcessPool)
 
 
+def seconds_to_kill_and_join(context, mailbox):
+    """What the system itself takes to end a process."""
+    process = context.Process(target=tasks.announce_and_sleep, args=(mailbox,))
+    process.start()
+    mailbox.get()
+    start = time.perf_counter()
+    process.kill()
+    process.join()
+    return time.perf_counter() - start
+
+
 @pytest.mark.deadline(120)
-def test_noticed_fast(make_pool, mailbox):
-    """From the kill to the error in the hands of the thread that waits: 10 ms at the median."""
-    times = []
+def test_noticed_fast(make_pool, mailbox, context):
+    """From the kill to the error in the hands of the thread that waits: 10 ms at the median, on top of the kill."""
+    times, kills = [], []
     for _ in range(9):
+        kills.append(seconds_to_kill_and_join(context, mailbox))
         pool = make_pool(1)
         future = pool.submit(tasks.announce_and_sleep, mailbox)
         worker = pool._processes[int(mailbox.get())]
@@ -112,7 +124,7 @@ def test_noticed_fast(make_pool, mailbox):
         times.append(time.perf_counter() - start)
         pool.shutdown()
     print("milliseconds:", *(f"{1000 * seconds:.2f}" for seconds in sorted(times)))
-    assert statistics.median(times) < 0.010
+    assert statistics.median(times) < 0.010 + statistics.median(kills)
 
 
 def test_noticed_in_spite_of_a_grandchild(make_pool, mailbox):
