@@ -1,6 +1,10 @@
 """How much memory big calls and results take, and when it goes back."""
 
+import contextlib
 import os
+import pickle
+import queue
+import threading
 
 import pytest
 
@@ -67,6 +71,91 @@ def test_late_call_that_does_not_pickle(pool, gate):
     assert after.result(PATIENCE) == 4
 
 
+class Exits:
+    def __reduce__(self):
+        raise SystemExit(3)
+
+
+def test_late_call_that_wants_to_exit(pool, gate):
+    """There is no caller whose exit it could be: it is the call's error, and the others go on."""
+    fill(pool, gate)
+    late, after = pool.submit(first_byte, Exits()), pool.submit(tasks.double, 2)
+    gate.open()
+    assert isinstance(late.exception(PATIENCE), SystemExit)
+    assert after.result(PATIENCE) == 4
+
+
+class Submits:
+    """An argument that starts another call when it is dropped, as soon as it has been sent."""
+
+    def __init__(self, pool, calls):
+        self.again = lambda: calls.put(pool.submit(tasks.double, 21))
+
+    def __del__(self):
+        self.again()
+
+    def __reduce__(self):
+        return Holder, (b"a" * MIB,)
+
+
+def test_late_call_that_starts_another(make_pool):
+    """One sender at a time, whatever happens between two calls."""
+    pool, calls, data = make_pool(2), queue.SimpleQueue(), bytes(60 * MIB)
+    for _ in range(3):
+        sizes = [pool.submit(length, data) for _ in range(8)]
+        last = pool.submit(first_byte, Submits(pool, calls))
+        assert calls.get(timeout=PATIENCE).result(PATIENCE) == 42
+        assert last.result(PATIENCE) == ord("a")
+        assert [size.result(PATIENCE) for size in sizes] == [60 * MIB] * 8
+    assert sum(thread.name == "fastpool-sender" for thread in threading.enumerate()) <= 1
+
+
+class Counted:
+    pickled = 0
+
+    def __reduce__(self):
+        Counted.pickled += 1
+        return Counted, ()
+
+    def method(self, other):
+        return 5
+
+
+def test_late_call_is_pickled_once(pool, gate, monkeypatch):
+    """A reducer may do something that must not be done twice, as that of a Connection does."""
+    monkeypatch.setattr(Counted, "pickled", 0)
+    fill(pool, gate)
+    late = [pool.submit(Counted().method, Counted()) for _ in range(5)]
+    assert Counted.pickled <= 5  # the functions, to see whether they can be
+    gate.open()
+    assert [call.result(PATIENCE) for call in late] == [5] * 5
+    assert Counted.pickled == 15
+
+
+def test_buffer_that_its_owner_releases(pool):
+    """The copy is made without the GIL: what is copied stays until it is done."""
+    holder = Releases(bytearray(pattern(100 * MIB)))
+    releaser = threading.Thread(target=holder.release)
+    releaser.start()
+    assert pool.submit(tasks.echo, holder).result(PATIENCE) == 100 * MIB
+    releaser.join()
+
+
+class Releases:
+    def __init__(self, data):
+        self.data, self.buffers = data, queue.SimpleQueue()
+
+    def __reduce_ex__(self, protocol):
+        buffer = pickle.PickleBuffer(self.data)
+        self.buffers.put(buffer)
+        return len, (buffer,)
+
+    def release(self):
+        self.buffers.get().release()
+        with contextlib.suppress(BufferError):
+            self.data.clear()
+
+
 def test_late_call_that_is_cancelled(pool, gate):
     fill(pool, gate)
     late, after = pool.submit(first_byte, Holder(bytes(MIB))), pool.submit(tasks.double, 2)
@@ -111,6 +200,30 @@ def test_idle_memory_goes_back(pool):
     assert len(pool.submit(bytes, 100 * MIB).result()) == 100 * MIB
     assert held(pool) > 150 * MIB
     eventually(lambda: held(pool) < 32 * MIB)
+
+
+@pytest.mark.parametrize("size", [2_000, 100_000, 700_000])
+def test_idle_memory_of_smaller_calls_goes_back(pool, gate, size):
+    blocked = [pool.submit(tasks.pass_through, gate) for _ in range(2)]
+    calls = [pool.submit(length, bytes(size)) for _ in range(100 * MIB // size)]
+    assert held(pool) > 64 * MIB
+    gate.open()
+    assert {call.result(PATIENCE) for call in calls} == {size} and all(call.done() for call in blocked)
+    eventually(lambda: held(pool) < 32 * MIB)
+
+
+def test_call_that_waits_for_results_to_be_read(make_pool, gate):
+    """The room that they leave is as good as that of calls that have ended."""
+    pool = make_pool(2, shared_memory=64 * MIB)
+    unread = [pool.submit(bytes, 9 * MIB) for _ in range(6)]
+    assert all(call.exception(PATIENCE) is None for call in unread)
+    running = pool.submit(wait_and_measure, gate, Holder(bytes(2_000)))
+    late, after = pool.submit(length, bytes(12 * MIB)), pool.submit(tasks.double, 2)
+    assert not late.done()
+    assert {len(call.result()) for call in unread} == {9 * MIB}
+    assert late.result(PATIENCE) == 12 * MIB and after.result(PATIENCE) == 4 and not running.done()
+    gate.open()
+    assert running.result(PATIENCE) == 2_000
 
 
 def test_memory_in_use_stays(pool):
