@@ -240,7 +240,8 @@ def test_memory_in_use_stays(pool):
 def test_unread_results_stop_nobody(pool):
     calls = [pool.submit(make, bytes, MIB) for _ in range(200)]
     assert pool.submit(tasks.double, 2).result(PATIENCE) == 4
-    assert all(call.result(PATIENCE).data == pattern(MIB) for call in calls)
+    data = pattern(MIB)
+    assert all(call.result(PATIENCE).data == data for call in calls)
 
 
 def test_room_that_runs_out(run_script):
