@@ -256,15 +256,16 @@ claim_room(fp_pool *p, u64 size, u64 *block)
     return rc;
 }
 
-/* How many payloads are placed, once those that have ended are gone. From now on the sender hears of free room. */
+/* How many payloads are placed, once those that have ended are gone. From before that look on the sender hears of free room:
+ * the last of those that were counted may end right after it. */
 static u32
 count_placed(fp_pool *p)
 {
     pthread_mutex_lock(&p->lock);
+    atomic_store(&p->room_wanted, 1);
     fp_pool_pump_locked(p);
     u32 placed = p->placed;
     pthread_mutex_unlock(&p->lock);
-    atomic_store(&p->room_wanted, 1);
     return placed;
 }
 
@@ -365,7 +366,6 @@ settle_locked(fp_pool *p, fp_task *t, u32 outcome)
         fp_eventfd_ring(p->bell);
     }
 }
-
 
 /* The slot is nobody's from here on; its task, if it still had one, is returned. */
 static fp_task *

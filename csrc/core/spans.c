@@ -213,8 +213,10 @@ fp_spans_trim(const fp_shm *m, u32 keep)
         }
         else if (word == FP_SPAN_RESERVED) {
             u32 n = seize_idle_run(m, i);
-            give_pages_back(m, i, n);
-            i += n ? n - 1 : 0;
+            if (n > 0) {
+                give_pages_back(m, i, n);
+                i += n - 1;
+            }
         }
     }
     return more;

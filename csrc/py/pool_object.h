@@ -18,7 +18,7 @@ typedef struct {
     unsigned long courier;     /* that thread, 0: not yet */
     bool courier_leaving;
     fp_deferred *deferred_first, *deferred_last;   /* calls that are yet to be pickled, see submit.h */
-    bool sending;              /* there is a sender */
+    bool sending, sender_runs; /* there is a sender, or about to be; it has begun */
     bool replaces;             /* as multiprocessing.Pool does it: a worker's death fails its task only */
     PyObject *weakrefs;
 } fp_pool_object;

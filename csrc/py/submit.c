@@ -191,21 +191,39 @@ label_for(fp_state *st, const fp_packed_call *call)
 static void drop_first_deferred(fp_pool_object *p);
 static void fail_deferred(fp_pool_object *p, fp_task *task);
 
-/* There is one sender while there is anything to send. If it cannot be started, the call that wanted it fails. */
+/* There is no sender: the last call, which wanted it, fails, or goes with the exception that leaves (Ctrl-C). */
 static void
+withdraw_only_deferred(fp_pool_object *p, fp_task *task)
+{
+    if (PyErr_ExceptionMatches(PyExc_Exception)) {
+        fail_deferred(p, task);
+    }
+    else {
+        fp_pool_cancel(p->pool, task);
+    }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    drop_first_deferred(p);
+    PyErr_Restore(type, value, traceback);
+}
+
+/* There is one sender while there is anything to send. -1 with an exception that is the caller's. */
+static int
 want_sender(fp_pool_object *p, fp_task *task)
 {
     if (p->sending) {
-        return;
+        return 0;
     }
     p->sending = true;
     PyObject *r = PyObject_CallFunction(p->start_thread, "Oss", p, "send_deferred", "sender");
     if (r == NULL) {
-        p->sending = false;
-        fail_deferred(p, task);
-        drop_first_deferred(p);   /* there was no sender, so it is the only one */
+        p->sending = p->sender_runs;   /* Ctrl-C may come when it has begun already */
+        if (!p->sender_runs) {
+            withdraw_only_deferred(p, task);
+        }
     }
     Py_XDECREF(r);
+    return PyErr_Occurred() ? -1 : 0;
 }
 
 /* Keep it for the sender. A new Future or NULL. */
@@ -229,7 +247,9 @@ defer(fp_state *st, fp_pool_object *p, const fp_packed_call *call)
     *d = (fp_deferred){.task = task, .packed = Py_NewRef(call->packed), .by_value = call->by_value};
     *(p->deferred_first == NULL ? &p->deferred_first : &p->deferred_last->next) = d;
     p->deferred_last = d;
-    want_sender(p, task);
+    if (want_sender(p, task) < 0) {
+        Py_CLEAR(f);
+    }
     return f;
 }
 
@@ -473,6 +493,10 @@ drop_first_deferred(fp_pool_object *p)
 void
 fp_send_deferred(fp_state *st, fp_pool_object *p)
 {
+    if (p->sender_runs) {
+        return;
+    }
+    p->sender_runs = true;
     while (p->deferred_first != NULL) {
         atomic_store(&p->pool->sender.nready, 0);
         if (send_one_deferred(st, p, p->deferred_first) == FP_FULL) {
@@ -484,7 +508,7 @@ fp_send_deferred(fp_state *st, fp_pool_object *p)
             drop_first_deferred(p);
         }
     }
-    p->sending = false;   /* no GIL was let go of since the list was found empty */
+    p->sending = p->sender_runs = false;   /* no GIL was let go of since the list was found empty */
 }
 
 int
