@@ -80,7 +80,9 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         self._executor_manager_thread: Manager | None = None
         self._processes: dict[int | None, BaseProcess] | None = {}
         self._shutdown_thread = False
-        self._shutdown_lock = threading.Lock()
+        # Reentrant: a signal's handler may shut the pool down in the middle of a submit() that starts a worker.
+        self._shutdown_lock = threading.RLock()
+        self._starting = False
         self._team: ExecutorTeam | None = None
         self._has_broken = False
         self._call_queue: _compat.CallQueue | None = _compat.CallQueue()
@@ -125,8 +127,14 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
                 raise RuntimeError("cannot schedule new futures after shutdown")
             if forking.exiting:
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
+            if self._starting:
+                raise RuntimeError("submit() called by what has interrupted the pool's first submit(): no worker has started")
             if self._team is None:
-                self._start()
+                self._starting = True
+                try:
+                    self._start()
+                finally:
+                    self._starting = False
             elif self._team.starts_on_demand and self._team.pool.wants_worker():
                 self._team.start_worker()
 
@@ -147,7 +155,9 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         self._executor_manager_thread = start_manager(team)
         self._team = team
         self._pool = team.pool
-        self._open = True
+        if self._shutdown_thread:  # by what has interrupted this
+            team.pool.close()
+        self._open = not self._shutdown_thread
 
     def map(
         self,

@@ -90,6 +90,7 @@ class Team:
         self.max_tasks = max_tasks
         self.by_index: dict[int, BaseProcess] = {}
         self.threads: list[PatientThread] = []
+        self.ended = False  # no worker starts any more: set with `forking.forking` held
         start_thread = partial(_start_thread, self.threads, self.replaces)
         self.pool = _core.Pool(size, Future, start_thread, self.replaces, shared_memory or 0)
         self.attachment = worker.Attachment(*self.pool.attachment())
@@ -114,14 +115,14 @@ class Team:
         return list(self.by_index.values())
 
     def _launch(self) -> int | None:
-        """The only place that starts processes. None: all are started already."""
-        index = self.pool.new_worker()
+        """The only place that starts processes, with `forking.forking` held. None: all are started, or it is over."""
+        index = None if self.ended else self.pool.new_worker()
         if index is None:
-            return None  # another thread was faster
+            return None
         arguments = (self.attachment, index, os.getpid(), self.initializer, self.initargs, self.max_tasks)
         try:
             process = self.make_process(target=self.target, args=arguments)
-            with forking.forking, _interrupts_blocked(self.start_method):
+            with _interrupts_blocked(self.start_method):
                 process.start()
         except BaseException:
             self.pool.cancel_worker(index)
@@ -137,15 +138,17 @@ class Team:
 
     def start_worker(self) -> None:
         """Start one more, if there may be more."""
-        index = self._launch()
-        if index is not None:
-            self._watch(index)
+        with forking.forking:
+            index = self._launch()
+            if index is not None:
+                self._watch(index)
 
     def start_all(self, count: int) -> None:
         """Start `count` workers, or none."""
         try:
             for _ in range(count):
-                self._launch()
+                with forking.forking:
+                    self._launch()
             for index in self.by_index:
                 self._watch(index)
         except BaseException:
@@ -185,6 +188,8 @@ class Team:
 
     def end(self) -> None:
         """Nothing is left to do, or the pool is broken."""
+        with forking.forking:  # a worker that a submit is starting just now is ended with the others
+            self.ended = True
         if self.pool.broken:
             self.terminate()
         else:
@@ -239,7 +244,12 @@ class Manager(PatientThread):
             team.end()
 
     def join_all(self, timeout: float | None = None) -> None:
-        """Wait for the end of the pool: this thread, and every callback, unless one of them is waiting here."""
+        """Wait for the end of the pool: this thread, and every callback, unless one of them is waiting here.
+
+        Nor can a signal's handler wait for it that has interrupted the start of a worker: the pool waits for that one.
+        """
+        if forking.forking._is_owned():  # type: ignore[attr-defined]
+            return
         end = None if timeout is None else time.monotonic() + timeout
         for thread in (self, *self.team.threads):
             if thread is not threading.current_thread():

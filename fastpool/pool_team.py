@@ -5,14 +5,13 @@ from __future__ import annotations
 import inspect
 import pickle
 import signal
-import threading
 import weakref
 from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from fastpool import worker
+from fastpool import forking, worker
 from fastpool.errors import pool_broken, worker_died
 from fastpool.launching import Team
 
@@ -42,8 +41,6 @@ class PoolTeam(Team):
         self.size = size
         self.hook = _weakly(hook)
         self.roster = roster
-        self.ending = False
-        self._filling = threading.Lock()
         self._unready = 0  # workers in succession that ended before they could take a task
         self._hopeless = False  # the next one would end in the same way
 
@@ -69,8 +66,8 @@ class PoolTeam(Team):
 
     def maintain(self) -> None:
         """As many workers as at the start. Called by the manager's thread, and by whoever asks for it."""
-        with self._filling:
-            while not self.ending and not self.pool.broken and len(self.by_index) < self.size:
+        with forking.forking:
+            while not self.ended and not self.pool.broken and len(self.by_index) < self.size:
                 if self._hopeless:
                     return  # those that are there go on alone
                 if not self._start_replacement():
@@ -84,8 +81,3 @@ class PoolTeam(Team):
                 self.break_(pool_broken(f"A replacement worker process could not be started: {error!r}"))
             return False
         return True
-
-    def end(self) -> None:
-        with self._filling:
-            self.ending = True
-        super().end()

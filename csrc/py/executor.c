@@ -53,6 +53,9 @@ executor_submit(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssi
                 return NULL;
             }
             prepared = true;
+            if (e->pool == NULL || e->pool == Py_None) {
+                continue;   /* shut down between there and here: it raises */
+            }
         }
         fp_pool_object *pool = (fp_pool_object *)Py_NewRef(e->pool);
         PyObject *f = fp_submit(st, pool, args[0], args + 1, nargs - 1, kwnames, 0);

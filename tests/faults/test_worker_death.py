@@ -98,6 +98,62 @@ def test_killed_before_its_first_task(make_pool):
     assert isinstance(future.exception(PATIENCE), BrokenProcessPool)
 
 
+@pytest.mark.methods("forkserver", "spawn")
+def test_started_while_the_pool_breaks(make_pool, context, mailbox, monkeypatch):
+    """The submit that needs one more worker is still busy with it when another worker's death ends the pool."""
+    pool, started, start = make_pool(2), [], context.Process.start
+    future = pool.submit(tasks.announce_and_sleep, mailbox)
+    worker = pool._processes[int(mailbox.get())]
+
+    def start_late(process):
+        start(process)
+        started.append(process)
+        worker.kill()
+        eventually(lambda: pool._broken)
+        pool._executor_manager_thread.join(0.2)  # it must not end before this one
+
+    monkeypatch.setattr(context.Process, "start", start_late)
+    late = pool.submit(tasks.announce_and_sleep, mailbox)
+    monkeypatch.undo()
+    pool.shutdown()
+    assert len(started) == 1 and not processes.alive(started[0].pid)
+    for each in (future, late):
+        assert isinstance(each.exception(0), BrokenProcessPool)
+
+
+def test_shut_down_while_a_submit_starts_a_worker(make_pool, context, monkeypatch):
+    """As by a signal's handler: it cannot wait for the submit that it has interrupted, which then is too late."""
+    pool, started, start = make_pool(2), [], context.Process.start
+
+    def start_and_shut_down(process):
+        start(process)
+        started.append(process)
+        pool.shutdown()
+
+    monkeypatch.setattr(context.Process, "start", start_and_shut_down)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(tasks.nothing)
+    monkeypatch.undo()
+    eventually(lambda: not any(processes.alive(process.pid) for process in started))
+
+
+@pytest.mark.methods("forkserver", "spawn")
+def test_shut_down_while_a_submit_starts_a_second_worker(make_pool, context, gate, monkeypatch):
+    pool, start = make_pool(2), context.Process.start
+    future = pool.submit(tasks.pass_through, gate, "value")
+
+    def start_and_shut_down(process):
+        start(process)
+        pool.shutdown()
+
+    monkeypatch.setattr(context.Process, "start", start_and_shut_down)
+    with pytest.raises(RuntimeError, match="after shutdown"):
+        pool.submit(tasks.nothing)
+    monkeypatch.undo()
+    gate.open()
+    assert future.result(PATIENCE) == "value"
+
+
 def seconds_to_kill_and_join(context, mailbox):
     """What the system itself takes to end a process."""
     process = context.Process(target=tasks.announce_and_sleep, args=(mailbox,))
