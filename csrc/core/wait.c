@@ -173,7 +173,13 @@ lead(fp_pool *p, fp_waiter *w, u32 want, u64 nap, u64 deadline)
     if (before_sleep(w) != FP_OK) {
         return FP_AGAIN;
     }
-    return nap != 0 && nap < deadline ? fp_nap_until(nap) : sleep_on_list(p, w, want, deadline);
+    if (nap != 0 && nap < deadline) {
+        return fp_nap_until(nap);
+    }
+    u64 since = fp_now();
+    int rc = sleep_on_list(p, w, want, deadline);
+    fp_spin_slept(&p->spin, since);
+    return rc;
 }
 
 static int

@@ -111,7 +111,9 @@ fp_worker_wait(fp_worker *k)
             fp_sleep_cancel(&k->shm, k->w);
         }
         else {
+            u64 since = fp_now();
             rc = fp_sleep(&k->shm, k->w);
+            fp_spin_slept(&k->spin, since);
         }
     }
     /* the caller runs signal handlers: nobody must count on this worker meanwhile */
