@@ -59,7 +59,7 @@ def _end(team: PoolTeam, manager: Manager, feeders: set[Feeder]) -> None:
 
     A Finalize calls it: never in a process forked from the Pool's.
     """
-    if not (team.ending or util.is_exiting()):
+    if not (team.ended or util.is_exiting()):
         team.pool.close()
         return
     team.pool.break_(_TERMINATED)
@@ -314,7 +314,7 @@ class Pool(_StandardPool):
     def terminate(self) -> None:
         """End the workers now. What has not ended fails with PoolTerminated."""
         self._state = TERMINATE
-        self._team.ending = True
+        self._team.ended = True
         self._terminate()
 
     def join(self, timeout: float | None = None) -> None:
