@@ -29,10 +29,13 @@ if accelerated:
     from fastpool.executor import ProcessPoolExecutor
     from fastpool.futures import Future, as_completed, wait
     from fastpool.pool import Pool
+    from fastpool.sharing import Shared, share
 else:
     from concurrent.futures import Future, as_completed, wait  # type: ignore[assignment]
     from concurrent.futures.process import ProcessPoolExecutor  # type: ignore[assignment]
     from multiprocessing.pool import Pool  # type: ignore[assignment]
+
+    from fastpool._unshared import Shared, share  # type: ignore[assignment]
 
 __version__ = "0.1.0.dev0"
 
@@ -49,12 +52,14 @@ __all__ = [
     "Pool",
     "PoolTerminated",
     "ProcessPoolExecutor",
+    "Shared",
     "ThreadPoolExecutor",
     "TimeoutError",
     "UnpicklingFailed",
     "WorkerDied",
     "accelerated",
     "as_completed",
+    "share",
     "unaccelerated_reason",
     "wait",
 ]

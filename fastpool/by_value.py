@@ -10,12 +10,13 @@ from __future__ import annotations
 import importlib
 import pickle
 import sys
+from collections import ChainMap
 from collections.abc import Callable
 from functools import partial
 from types import FunctionType
 from typing import TYPE_CHECKING, Any
 
-from fastpool import forking
+from fastpool import forking, sharing
 
 if TYPE_CHECKING:
     from fastpool import _core
@@ -61,7 +62,9 @@ def dumps(thing: object) -> bytes:
 
 def dump(thing: object, writer: _core._Writer) -> None:
     """The same, into a payload of the core's."""
-    _cloudpickle().Pickler(writer, PROTOCOL, writer.take_buffer).dump(thing)
+    pickler = _cloudpickle().Pickler(writer, PROTOCOL, writer.take_buffer)
+    pickler.dispatch_table = ChainMap({sharing.Shared: writer.reduce_shared}, pickler.dispatch_table)
+    pickler.dump(thing)
 
 
 def function(function: Callable[..., object], error: BaseException | None) -> bytes | None:

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from fastpool.launching import Manager, Team
 
-#: Held while a worker is started, until its pool knows of it, and while something is imported for a caller: a child that was forked in the middle of
-#: an import could never import the same. (Reentrant: what a worker's start pickles may start another.)
+#: Held while a worker is started, until its pool knows of it, and while something is imported for a caller: a child that
+#: was forked in the middle of an import could never import the same. (Reentrant: what a worker's start pickles may start
+#: another.)
 forking = threading.RLock()
 
 #: Held while a manager is started and registered, and while the interpreter's end begins.

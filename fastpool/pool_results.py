@@ -59,9 +59,11 @@ class ApplyResult(multiprocessing.pool.ApplyResult[_T]):
     def _finish(self, future: Future[Any]) -> None:
         """In the courier's thread: callbacks first, then everybody may know."""
         error: BaseException | None
+        value: Any = None
         try:
             error = future.exception()
-            value = future.result() if error is None else None
+            if error is None:
+                value = future.result()
         except BaseException as why:  # of the value, as it was unpickled: it is nobody else's here
             error = why
         if error is None:

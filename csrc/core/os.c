@@ -127,6 +127,19 @@ fp_reserve(int fd, u64 offset, u64 size)
     return FP_NOMEM;
 }
 
+int
+fp_write_at(int fd, u64 offset, const void *data, u64 size)
+{
+    for (u64 done = 0; done < size;) {
+        ssize_t n = pwrite(fd, (const u8 *)data + done, size - done, (off_t)(offset + done));
+        if (n < 0 && errno != EINTR) {
+            return errno == ENOSPC || errno == ENOMEM ? FP_NOMEM : FP_SYSTEM;
+        }
+        done += n > 0 ? (u64)n : 0;
+    }
+    return FP_OK;
+}
+
 void
 fp_release_pages(int fd, u64 offset, u64 size)
 {

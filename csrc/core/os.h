@@ -30,6 +30,8 @@ bool fp_pidfd_ended(int pidfd);   /* has that process ended? */
 int fp_reserve(int fd, u64 offset, u64 size);
 /* New private memory, before it is written: let it come in huge pages. */
 void fp_want_huge_pages(void *memory, u64 size);
+/* Write all of it; 0, FP_NOMEM, FP_SYSTEM. */
+int fp_write_at(int fd, u64 offset, const void *data, u64 size);
 void fp_release_pages(int fd, u64 offset, u64 size);
 
 /* CPUs that this process may use: affinity and the cgroup's quota, at least 1. */

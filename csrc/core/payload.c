@@ -1,5 +1,6 @@
 #include "payload.h"
 #include "error.h"
+#include "os.h"
 
 #include <string.h>
 
@@ -42,34 +43,67 @@ fp_payload_measure(fp_payload *p)
     }
 }
 
-static u8 *
-put(u8 *to, const void *from, u64 size)
+/* Hand every piece of the layout to `put`, with its place; the gaps are the target's. Stops at what is not FP_OK. */
+static inline int
+each_piece(const fp_payload *p, int (*put)(const void *target, u64 at, const void *data, u64 size), const void *target)
+{
+    u64 at = 0;
+    int rc = FP_OK;
+    for (u64 i = 0; rc == FP_OK && i < p->npieces; i++) {
+        rc = put(target, at, p->pieces[i].data, p->pieces[i].size);
+        at += p->pieces[i].size;
+    }
+    if (rc != FP_OK || p->nbuffers == 0) {
+        return rc;
+    }
+    u64 table = table_of(p->stream), offset = first_buffer(p->stream, p->nbuffers);
+    rc = put(target, table, &p->nbuffers, 8);
+    table += 8;
+    for (u64 i = 0; rc == FP_OK && i < p->nbuffers; i++) {
+        const fp_out_of_band *b = &p->buffers[i];
+        const fp_buffer_shm entry = {.offset = offset, .size = b->bytes.size, .readonly = b->readonly};
+        rc = put(target, table, &entry, sizeof entry);
+        if (rc == FP_OK) {
+            rc = put(target, offset, b->bytes.data, b->bytes.size);
+        }
+        table += sizeof entry;
+        offset = aligned(offset + b->bytes.size, FP_BUFFER_ALIGNMENT);
+    }
+    return rc;
+}
+
+static int
+put_in_memory(const void *target, u64 at, const void *data, u64 size)
 {
     if (size > 0) {   /* an empty piece may have no address */
-        memcpy(to, from, size);
+        memcpy(*(u8 *const *)target + at, data, size);
     }
-    return to + size;
+    return FP_OK;
 }
 
 void
 fp_payload_write(const fp_payload *p, u8 *to)
 {
-    u8 *at = to;
-    for (u64 i = 0; i < p->npieces; i++) {
-        at = put(at, p->pieces[i].data, p->pieces[i].size);
-    }
-    if (p->nbuffers == 0) {
-        return;
-    }
-    u8 *table = put(to + table_of(p->stream), &p->nbuffers, 8);
-    u64 offset = first_buffer(p->stream, p->nbuffers);
-    for (u64 i = 0; i < p->nbuffers; i++) {
-        const fp_out_of_band *b = &p->buffers[i];
-        fp_buffer_shm entry = {.offset = offset, .size = b->bytes.size, .readonly = b->readonly};
-        table = put(table, &entry, sizeof entry);
-        put(to + offset, b->bytes.data, b->bytes.size);
-        offset = aligned(offset + b->bytes.size, FP_BUFFER_ALIGNMENT);
-    }
+    each_piece(p, put_in_memory, &to);
+}
+
+typedef struct {
+    int fd;
+    u64 offset;
+} fp_file_target;
+
+static int
+put_in_file(const void *target, u64 at, const void *data, u64 size)
+{
+    const fp_file_target *file = target;
+    return fp_write_at(file->fd, file->offset + at, data, size);
+}
+
+int
+fp_payload_write_file(const fp_payload *p, int fd, u64 offset)
+{
+    const fp_file_target file = {fd, offset};
+    return each_piece(p, put_in_file, &file);
 }
 
 int

@@ -34,6 +34,8 @@ typedef struct {
 void fp_payload_measure(fp_payload *p);
 /* `to` has room for p->size bytes. */
 void fp_payload_write(const fp_payload *p, u8 *to);
+/* Into a file, whose bytes from `offset` on are zeros. 0, or as fp_write_at. */
+int fp_payload_write_file(const fp_payload *p, int fd, u64 offset);
 
 /* Received. How many buffers there are: 0, or FP_CORRUPT. */
 int fp_payload_count(const u8 *data, u64 size, u64 stream, u64 *count);

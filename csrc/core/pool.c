@@ -352,6 +352,8 @@ static void
 settle_locked(fp_pool *p, fp_task *t, u32 outcome)
 {
     free_call_block_locked(p, t);   /* if it was never sent */
+    fp_holds_free(t->holds);
+    t->holds = NULL;
     t->outcome = outcome;
     u32 old = atomic_fetch_or(&t->state, FP_TASK_DONE);   /* publishes the outcome */
     if (t->nodes != NULL) {
@@ -687,7 +689,7 @@ fp_pool_submit(fp_pool *p, fp_task *t)
 }
 
 bool
-fp_pool_place(fp_pool *p, fp_task *t, u64 block, u64 size, u64 stream)
+fp_pool_place(fp_pool *p, fp_task *t, u64 block, u64 size, u64 stream, fp_holds *holds)
 {
     pthread_mutex_lock(&p->lock);
     bool wanted = !fp_task_is_done(t);
@@ -695,6 +697,7 @@ fp_pool_place(fp_pool *p, fp_task *t, u64 block, u64 size, u64 stream)
         t->block = block;
         t->size = size;
         t->stream = stream;
+        t->holds = holds;
         t->unplaced = false;
         refill_locked(p);
         arm_bell_locked(p);
@@ -703,6 +706,9 @@ fp_pool_place(fp_pool *p, fp_task *t, u64 block, u64 size, u64 stream)
         free_room_locked(p, block, size);
     }
     pthread_mutex_unlock(&p->lock);
+    if (!wanted) {
+        fp_holds_free(holds);
+    }
     return wanted;
 }
 
@@ -1116,6 +1122,9 @@ fp_pool_bury(fp_pool *p)
         if (p->slots[s].task != NULL) {
             settle_locked(p, empty_slot_locked(p, s), FP_OUTCOME_BROKEN);
         }
+    }
+    while (fp_spans_trim(&p->shm, 0)) {
+        /* only results that nobody has asked for keep their memory from now on */
     }
     pthread_mutex_unlock(&p->lock);
 }

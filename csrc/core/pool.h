@@ -90,7 +90,7 @@ bool fp_pool_has_room(fp_pool *p, bool wake);
  * in its turn. 0, FP_CLOSED or FP_BROKEN. */
 int fp_pool_submit(fp_pool *p, fp_task *t);
 /* The payload of an unplaced task: in `block`, which is taken over, or, if that is 0, in `small`. False: it has ended. */
-bool fp_pool_place(fp_pool *p, fp_task *t, u64 block, u64 size, u64 stream);
+bool fp_pool_place(fp_pool *p, fp_task *t, u64 block, u64 size, u64 stream, fp_holds *holds);
 /* An unplaced task has no payload: it ends with `death` (malloc, taken over), or, if that is NULL, out of memory. */
 void fp_pool_fail_unplaced(fp_pool *p, fp_task *t, fp_death *death);
 /* A call that will never become a task still asked for a worker. */

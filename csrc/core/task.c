@@ -70,6 +70,7 @@ fp_task_free(fp_task *t)
         fp_death_clear(t->death);
         free(t->death);
     }
+    fp_holds_free(t->holds);
     free(t->reply);
     free(t->label);
     free(t);

@@ -12,6 +12,7 @@
 #include <stddef.h>
 #include "layout.h"
 #include "payload.h"
+#include "share.h"
 
 enum { FP_TASK_QUEUED = 0, FP_TASK_SENT = 1, FP_TASK_DONE = 2, FP_TASK_COURIER = 4 };
 
@@ -46,6 +47,7 @@ typedef struct fp_task {
     u32 slot, generation;   /* while SENT */
     u32 kind, fn;           /* FP_CALL_*, function id */
     u64 size, stream;       /* of the call's payload */
+    fp_holds *holds;        /* until it has ended: shared objects that it names, or NULL */
     u64 block;              /* until it has ended: where the payload lies in the blocks, 0 if in `small` */
     char *label;            /* what runs, for messages; NULL: the function table knows */
     struct fp_task *next;   /* in the backlog */

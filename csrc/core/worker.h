@@ -56,4 +56,11 @@ void fp_worker_resign(fp_worker *k, const u8 *data, u32 size);
 /* Tell the parent what this worker is up to (FP_WORKER_*). */
 void fp_worker_phase(fp_worker *k, u32 phase);
 
+/* Has it looked for a while already, and would sleep in the next fp_worker_wait? */
+static inline bool
+fp_worker_is_tired(const fp_worker *k)
+{
+    return k->watched;
+}
+
 #endif

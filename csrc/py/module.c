@@ -1,6 +1,7 @@
 /* fastpool._core: the module, its types and its state. */
 #include "future.h"
 #include "pickling.h"
+#include "shared.h"
 #include "unpickling.h"
 #include "worker_loop.h"
 #include "../core/error.h"
@@ -36,6 +37,20 @@ static PyMethodDef module_methods[] = {
      "resign($module, memfd, bell, index, error, /)\n--\n\nInstead of work(): say why not, with a pickled exception. Takes the descriptors over.")},
     {"watch_owner", fp_worker_watch_owner, METH_VARARGS, PyDoc_STR(
      "watch_owner($module, pid, lifeline, /)\n--\n\nEnd this process when that one does. Takes the descriptor over.")},
+    {"share", fp_share_object, METH_O, PyDoc_STR(
+     "share($module, object, /)\n--\n\nPages with the object's pickle and its buffers.")},
+    {"open_pages", fp_open_pages, METH_VARARGS, PyDoc_STR(
+     "open_pages($module, pid, descriptor, token, /)\n--\n\nThe Pages that another process has.")},
+    {"adopt_pages", fp_adopt_pages, METH_O, PyDoc_STR(
+     "adopt_pages($module, descriptor, /)\n--\n\nThe Pages that this descriptor refers to. Takes it over.")},
+    {"copy_pages", fp_copy_pages, METH_O, PyDoc_STR(
+     "copy_pages($module, data, /)\n--\n\nPages with the bytes of others.")},
+    {"let_go_of_pages", fp_let_go_of_pages, METH_O, PyDoc_STR(
+     "let_go_of_pages($module, parent, /)\n--\n\nIn a forked child: close what it has inherited and does not look into.")},
+    {"set_shared_type", fp_set_shared_type, METH_O, PyDoc_STR(
+     "set_shared_type($module, type, /)\n--\n\nWhat travels by reference in a call; it has its Pages in `_pages`.")},
+    {"keep_for_next_task", fp_keep_for_next_task, METH_O, PyDoc_STR(
+     "keep_for_next_task($module, object, /)\n--\n\nIn a worker: hold it until the next task is over, or there is nothing to do.")},
     {NULL},
 };
 
@@ -106,6 +121,7 @@ intern(fp_state *st)
         {&st->s_dump, "dump"},     {&st->s_clear_memo, "clear_memo"}, {&st->s_dispatch_table, "dispatch_table"}, {&st->s_prepare, "_prepare"},
         {&st->s_module, "__module__"}, {&st->s_qualname, "__qualname__"},
         {&st->s_load, "load"}, {&st->s_take_buffer, "take_buffer"},
+        {&st->s_reduce_shared, "reduce_shared"}, {&st->s_pages, "_pages"},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         *wanted[i].place = PyUnicode_InternFromString(wanted[i].text);
@@ -123,6 +139,7 @@ module_exec(PyObject *module)
     fp_state *st = fp_state_of(module);
     fp_fork_watch();
     if (borrow(st) < 0 || intern(st) < 0 ||
+        add_type(module, &fp_pages_spec, &st->Pages) < 0 ||
         add_type(module, &fp_writer_spec, &st->Writer) < 0 ||
         add_type(module, &fp_reader_spec, &st->Reader) < 0 ||
         add_type(module, &fp_reducers_spec, &st->Reducers) < 0 ||
@@ -137,7 +154,7 @@ module_exec(PyObject *module)
 }
 
 #define EACH_OBJECT(X)                                                                              \
-    X(Writer) X(Reader) X(Reducers) X(Future) X(Pool) X(Executor) X(WaitSet) X(CompletionQueue) X(loads) X(Unpickler) X(ForkingPickler) X(BaseFuture)     \
+    X(Pages) X(Shared) X(kept) X(kept_before) X(s_reduce_shared) X(s_pages) X(Writer) X(Reader) X(Reducers) X(Future) X(Pool) X(Executor) X(WaitSet) X(CompletionQueue) X(loads) X(Unpickler) X(ForkingPickler) X(BaseFuture)     \
     X(CancelledError) X(TimeoutError) X(Condition) X(modules) X(s_dump) X(s_clear_memo) X(s_dispatch_table) X(forking_reducers) X(copyreg_reducers)          \
     X(s_prepare) X(s_module) X(s_qualname) X(s_load) X(s_take_buffer) X(buffers_keyword)                                                          \
     X(state_names[0]) X(state_names[1]) X(state_names[2]) X(state_names[3]) X(state_names[4])

@@ -1,5 +1,7 @@
 #include "pickling.h"
 #include "errors.h"
+#include "shared.h"
+#include "../core/error.h"
 
 #define PROTOCOL 5
 #define REUSE_BELOW (8u << 10)     /* after a longer stream a pickler's memo may be large, and clearing it stays slow */
@@ -98,6 +100,9 @@ static void
 writer_reset(fp_writer *w)
 {
     w->size = 0;
+    w->of_call = false;
+    fp_holds_free(w->holds);
+    w->holds = NULL;
     while (w->nwrites > 0) {
         Py_buffer view = w->writes[--w->nwrites].view;
         PyBuffer_Release(&view);
@@ -121,7 +126,27 @@ writer_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
+/* The reducer of a shared object, for a call. */
+static PyObject *
+writer_reduce_shared(PyObject *self, PyObject *shared)
+{
+    fp_writer *w = (fp_writer *)self;
+    fp_state *st = fp_state_by_type(Py_TYPE(self));
+    PyObject *pages = PyObject_GetAttr(shared, st->s_pages), *reduced = NULL;
+    fp_share *share = pages ? fp_share_of(st, pages) : NULL;
+    if (share != NULL && fp_holds_add(&w->holds, share) != FP_OK) {
+        PyErr_NoMemory();
+    }
+    else if (share != NULL) {
+        reduced = fp_call_helper("fastpool.sharing", "reduce_to_reference", "(O)", pages);
+    }
+    Py_XDECREF(pages);
+    return reduced;
+}
+
 static PyMethodDef writer_methods[] = {
+    {"reduce_shared", writer_reduce_shared, METH_O, PyDoc_STR(
+     "reduce_shared($self, shared, /)\n--\n\nA shared object by reference: the call holds it.")},
     {"write", writer_write, METH_O, PyDoc_STR("write($self, data, /)\n--\n\nAppend bytes.")},
     {"take_buffer", writer_take_buffer, METH_O, PyDoc_STR(
      "take_buffer($self, buffer, /)\n--\n\nA PickleBuffer to go out of band; true if it is to go in band.")},
@@ -226,11 +251,20 @@ fp_payload_copy(const fp_payload *payload, u8 *to)
 
 /* ------------------------------------------------------------------ reducers */
 
-/* What ForkingPickler.dispatch_table would be if it were made now. */
+typedef struct {
+    PyObject_HEAD
+    fp_writer *writer;
+} fp_reducers;
+
+/* What ForkingPickler.dispatch_table would be if it were made now; and in a call, how a shared object travels. */
 static PyObject *
 reducers_get(PyObject *self, PyObject *type)
 {
     fp_state *st = fp_state_by_type(Py_TYPE(self));
+    fp_writer *writer = ((fp_reducers *)self)->writer;
+    if (type == st->Shared && writer->of_call) {
+        return PyObject_GetAttr((PyObject *)writer, st->s_reduce_shared);
+    }
     PyObject *found = PyDict_GetItemWithError(st->forking_reducers, type);
     if (found == NULL && !PyErr_Occurred()) {
         found = PyDict_GetItemWithError(st->copyreg_reducers, type);
@@ -245,6 +279,7 @@ static void
 reducers_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
+    Py_XDECREF(((fp_reducers *)self)->writer);
     type->tp_free(self);
     Py_DECREF(type);
 }
@@ -258,7 +293,7 @@ static PyType_Slot reducers_slots[] = {
 
 PyType_Spec fp_reducers_spec = {
     .name = "fastpool._core._Reducers",
-    .basicsize = sizeof(PyObject),
+    .basicsize = sizeof(fp_reducers),
     .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION | Py_TPFLAGS_IMMUTABLETYPE,
     .slots = reducers_slots,
 };
@@ -300,6 +335,9 @@ forking_pickler(fp_state *st, fp_writer *writer)
 {
     PyObject *take = PyObject_GetAttr((PyObject *)writer, st->s_take_buffer), *pickler = NULL;
     PyObject *reducers = st->Reducers->tp_alloc(st->Reducers, 0);
+    if (reducers != NULL) {
+        ((fp_reducers *)reducers)->writer = (fp_writer *)Py_NewRef(writer);
+    }
     if (take != NULL && reducers != NULL) {
         pickler = PyObject_CallFunction(st->ForkingPickler, "OiOO", writer, PROTOCOL, Py_True, take);
     }
@@ -345,8 +383,8 @@ pickler_drop(fp_pickler *p)
     PyErr_Restore(type, value, traceback);
 }
 
-fp_pickler *
-fp_pickle(fp_state *st, PyObject *object)
+static fp_pickler *
+pickle(fp_state *st, PyObject *object, bool of_call)
 {
     fp_pickler *p = st->picklers;
     if (p != NULL) {
@@ -355,12 +393,25 @@ fp_pickle(fp_state *st, PyObject *object)
     else if ((p = pickler_new(st)) == NULL) {
         return NULL;
     }
+    p->writer->of_call = of_call;
     if (!call_for_none(PyObject_CallOneArg(p->dump, object)) ||
         !call_for_none(PyObject_CallNoArgs(p->clear_memo)) || lay_out_payload(p) < 0) {
         pickler_drop(p);
         return NULL;
     }
     return p;
+}
+
+fp_pickler *
+fp_pickle(fp_state *st, PyObject *object)
+{
+    return pickle(st, object, false);
+}
+
+fp_pickler *
+fp_pickle_call(fp_state *st, PyObject *object)
+{
+    return pickle(st, object, true);
 }
 
 fp_pickler *
@@ -373,6 +424,14 @@ fp_pickle_by_value(fp_state *st, PyObject *object)
         return NULL;
     }
     return p;
+}
+
+fp_holds *
+fp_pickler_take_holds(fp_pickler *p)
+{
+    fp_holds *holds = p->writer->holds;
+    p->writer->holds = NULL;
+    return holds;
 }
 
 void

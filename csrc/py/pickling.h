@@ -14,7 +14,7 @@
 #define FP_PICKLING_H
 
 #include "state.h"
-#include "../core/payload.h"
+#include "../core/share.h"
 
 /* A buffer that is kept, and where: in the stream before own byte `at`. */
 typedef struct {
@@ -30,6 +30,8 @@ typedef struct {
     size_t nwrites, writes_room;
     Py_buffer *buffers;            /* out of band */
     size_t nbuffers, buffers_room;
+    bool of_call;                  /* shared objects go by reference: the call keeps them */
+    fp_holds *holds;               /* those */
 } fp_writer;
 
 typedef struct fp_pickler {
@@ -46,8 +48,12 @@ extern PyType_Spec fp_writer_spec, fp_reducers_spec;
 
 /* Pickle `object`: a pickler whose `payload` is ready, to be given back; NULL with an exception. */
 fp_pickler *fp_pickle(fp_state *st, PyObject *object);
+/* The same for a call of a pool, which is to hold what its payload only names. */
+fp_pickler *fp_pickle_call(fp_state *st, PyObject *object);
 /* The same; what was defined at an interactive prompt goes by value. */
 fp_pickler *fp_pickle_by_value(fp_state *st, PyObject *object);
+/* What the call is to hold, to be freed with fp_holds_free; NULL: nothing. */
+fp_holds *fp_pickler_take_holds(fp_pickler *p);
 void fp_pickler_give_back(fp_state *st, fp_pickler *p);
 void fp_picklers_clear(fp_state *st);
 /* Copy the payload to where there is room for it. Lets go of the GIL while it is long. */

@@ -4,8 +4,10 @@
 
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <stdbool.h>
 
 typedef struct {
+    PyTypeObject *Pages;
     PyTypeObject *Writer, *Reader, *Reducers, *Future, *Pool, *Executor, *WaitSet, *CompletionQueue;
     /* borrowed from the standard library when the module is made */
     PyObject *loads, *Unpickler; /* of pickle */
@@ -16,9 +18,12 @@ typedef struct {
     PyObject *Condition;         /* threading.Condition */
     PyObject *modules;           /* sys.modules */
     PyObject *state_names[5];    /* the standard library's state strings, by FP_F_* */
+    PyObject *Shared;            /* fastpool.sharing.Shared, once that is imported */
+    PyObject *kept, *kept_before;   /* in a worker: shared objects of this task, of the one before; lists or NULL */
+    bool is_worker;
     /* names */
     PyObject *s_dump, *s_clear_memo, *s_dispatch_table, *s_prepare, *s_module, *s_qualname;
-    PyObject *s_load, *s_take_buffer;
+    PyObject *s_load, *s_take_buffer, *s_reduce_shared, *s_pages;
     PyObject *buffers_keyword;   /* ("buffers",) */
     /* spare picklers, see pickling.h */
     struct fp_pickler *picklers;

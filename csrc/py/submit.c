@@ -112,7 +112,7 @@ pack_call_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *data
 static fp_pickler *
 pickle_packed(fp_state *st, PyObject *packed, bool by_value)
 {
-    return by_value ? fp_pickle_by_value(st, packed) : fp_pickle(st, packed);
+    return by_value ? fp_pickle_by_value(st, packed) : fp_pickle_call(st, packed);
 }
 
 /* ------------------------------------------------------------- failed calls */
@@ -271,8 +271,9 @@ place(fp_pool_object *p, const fp_payload *payload, u64 *block)
     return rc;
 }
 
+/* `pickler`: of the payload, if it was one that made it. */
 static PyObject *
-send_pickled(fp_state *st, fp_pool_object *p, const fp_packed_call *call, const fp_payload *payload)
+send_pickled(fp_state *st, fp_pool_object *p, const fp_packed_call *call, const fp_payload *payload, fp_pickler *pickler)
 {
     u64 block;
     int rc = place(p, payload, &block);
@@ -293,6 +294,7 @@ send_pickled(fp_state *st, fp_pool_object *p, const fp_packed_call *call, const 
         return PyErr_NoMemory();
     }
     task->block = block;
+    task->holds = pickler ? fp_pickler_take_holds(pickler) : NULL;
     bool accepted;
     return hand_over(p, task, &accepted);
 }
@@ -321,7 +323,7 @@ send_call(fp_state *st, fp_pool_object *p, const fp_packed_call *call, bool *unp
     static const fp_payload nothing;
     *unpicklable = false;
     if (call->packed == NULL) {
-        return send_pickled(st, p, call, &nothing);
+        return send_pickled(st, p, call, &nothing, NULL);
     }
     if (must_defer(p)) {
         *unpicklable = call->id == 0 && !call->by_value && !is_picklable(st, call->fn);
@@ -332,7 +334,7 @@ send_call(fp_state *st, fp_pool_object *p, const fp_packed_call *call, bool *unp
     if (pickler == NULL) {
         return NULL;
     }
-    PyObject *f = send_pickled(st, p, call, &pickler->payload);
+    PyObject *f = send_pickled(st, p, call, &pickler->payload, pickler);
     fp_pickler_give_back(st, pickler);
     return f;
 }
@@ -464,7 +466,7 @@ send_one_deferred(fp_state *st, fp_pool_object *p, const fp_deferred *d)
         if (block == 0) {
             fp_payload_write(payload, d->task->small);
         }
-        fp_pool_place(p->pool, d->task, block, payload->size, payload->stream);
+        fp_pool_place(p->pool, d->task, block, payload->size, payload->stream, fp_pickler_take_holds(pickler));
     }
     else if (rc == FP_NOMEM) {
         fp_pool_fail_unplaced(p->pool, d->task, NULL);

@@ -230,15 +230,21 @@ load_view(fp_state *st, const u8 *data, u64 stream, PyObject *buffers)
 }
 
 PyObject *
+fp_unpickle_stream(fp_state *st, const u8 *data, u64 stream, PyObject *buffers)
+{
+    return stream < COPY_BELOW  ? load_small(st, data, stream, buffers)
+           : stream < READ_FROM ? load_view(st, data, stream, buffers)
+                                : load_by_reader(st, data, stream, buffers);
+}
+
+PyObject *
 fp_unpickle(fp_state *st, const u8 *data, u64 size, u64 stream)
 {
     PyObject *buffers = NULL;
     if (stream != size && (buffers = receive_buffers(data, size, stream)) == NULL) {
         return NULL;
     }
-    PyObject *object = stream < COPY_BELOW  ? load_small(st, data, stream, buffers)
-                       : stream < READ_FROM ? load_view(st, data, stream, buffers)
-                                            : load_by_reader(st, data, stream, buffers);
+    PyObject *object = fp_unpickle_stream(st, data, stream, buffers);
     Py_XDECREF(buffers);
     return object;
 }

@@ -14,4 +14,7 @@ extern PyType_Spec fp_reader_spec;
 /* Unpickle a payload, see payload.h; it stays valid during the call. NULL with an exception. */
 PyObject *fp_unpickle(fp_state *st, const u8 *data, u64 size, u64 stream);
 
+/* The same for a stream alone; what it refers to out of band is in `buffers`, a list or NULL. */
+PyObject *fp_unpickle_stream(fp_state *st, const u8 *data, u64 stream, PyObject *buffers);
+
 #endif

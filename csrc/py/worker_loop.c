@@ -10,6 +10,7 @@
 #include "errors.h"
 #include "functions.h"
 #include "pickling.h"
+#include "shared.h"
 #include "unpickling.h"
 #include "../core/error.h"
 #include "../core/orphan.h"
@@ -273,12 +274,16 @@ loop(fp_loop *l, unsigned long max_tasks)
             break;
         }
         if (rc == FP_EMPTY) {
+            if (fp_worker_is_tired(&l->core)) {
+                fp_shared_rest(l->st);
+            }
             Py_BEGIN_ALLOW_THREADS
             fp_worker_wait(&l->core);
             Py_END_ALLOW_THREADS
             continue;
         }
         n++;
+        fp_shared_next_task(l->st);
         rc = run(l, &call);
         if (rc == FP_CONDEMNED) {
             return await_the_end();
@@ -317,6 +322,7 @@ fp_worker_run(PyObject *module, PyObject *args)
     }
     l->st = fp_state_of(module);
     l->of_pool = of_pool;
+    l->st->is_worker = true;
     fp_fork_watch();
     l->fork_generation = fp_fork_generation();
     int rc = fp_worker_attach(&l->core, memfd, bell, index);
@@ -327,6 +333,8 @@ fp_worker_run(PyObject *module, PyObject *args)
     fp_worker_phase(&l->core, FP_WORKER_RUNNING);
     rc = loop(l, max_tasks);
     forget_functions(l);
+    l->st->is_worker = false;
+    fp_shared_rest(l->st);
     fp_worker_detach(&l->core);
     PyMem_Free(l);
     return rc < 0 ? NULL : Py_NewRef(Py_None);

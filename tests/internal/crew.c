@@ -446,7 +446,7 @@ crew_place(crew *c, fp_task *t, order o, u64 size)
         fp_payload_write(&payload, t->small);
     }
     free((void *)piece.data);
-    return fp_pool_place(c->pool, t, block, payload.size, payload.stream);
+    return fp_pool_place(c->pool, t, block, payload.size, payload.stream, NULL);
 }
 
 fp_task *

@@ -11,9 +11,10 @@ import pytest
 ROOT = Path(__file__).parents[2]
 LEFTOVERS = (".pyc", ".so", ".o")
 PROGRAM = """
-import concurrent.futures, fastpool
+import concurrent.futures, pickle, fastpool
 same = fastpool.ProcessPoolExecutor is concurrent.futures.ProcessPoolExecutor
-print(fastpool.accelerated, same, bool(fastpool.unaccelerated_reason))
+shared = pickle.loads(pickle.dumps(fastpool.share([1])))
+print(fastpool.accelerated, same, bool(fastpool.unaccelerated_reason), shared.value)
 """
 
 
@@ -50,7 +51,7 @@ def test_elsewhere_the_package_is_pure(tmp_path):
     assert done.returncode == 0, done.stderr
     assert (library / "fastpool/__init__.py").exists()
     assert not list(tmp_path.rglob("*.so"))
-    assert run(PROGRAM, library) == "False True True"
+    assert run(PROGRAM, library) == "False True True [1]"
 
 
 def run(program, path):
