@@ -75,9 +75,7 @@ class _Sorted:
     def __init__(self) -> None:
         self.futures: deque[Future[Any]] = deque()
         self.ready: deque[Future[Any]] = deque()  # done: the head of the line, if somebody has asked for its length
-
-    def add(self, future: Future[Any]) -> None:
-        self.futures.append(future)
+        self.add: Callable[[Future[Any]], object] = self.futures.append
 
     def take(self, timeout: float | None) -> Future[Any] | None:
         """The next, done; None if time is over. There is one."""
@@ -115,8 +113,9 @@ class _AsCompleted:
 class _Dropped(_Sorted):
     """Calls whose results nobody will take."""
 
-    def add(self, future: Future[Any]) -> None:
-        pass
+    def __init__(self) -> None:
+        super().__init__()
+        self.add = id
 
 
 class Line:
@@ -167,8 +166,8 @@ class Line:
             self.consumer_bell.put(None)
 
     def wait_for_call(self, end: float | None) -> bool:
-        """The consumer's: is there one? Without one the input has ended, or time is over."""
-        if self.taken == self.submitted and not self.ended:
+        """The consumer's, if there is none: is there one? Without one the input has ended, or time is over."""
+        if not self.ended:
             self.consumer_waits = True
             with contextlib.suppress(Empty):
                 while self.taken == self.submitted and not self.ended:
@@ -177,18 +176,15 @@ class Line:
             self.consumer_waits = False
         return self.taken != self.submitted
 
-    def has_taken(self) -> None:
-        self.taken += 1
-        self._call_feeder()
-
     def make_room(self) -> None:
         """Nothing has been taken, but somebody counts: what is ready does not keep the rest from being submitted."""
         more = self.bound + len(self.calls.ready) - self.limit
         self.limit += more
         self.low += more
-        self._call_feeder()
+        self.call_feeder()
 
-    def _call_feeder(self) -> None:
+    def call_feeder(self) -> None:
+        """The consumer's, when there is more room."""
         if self.feeder_waits and self.is_low():
             self.feeder_waits = False
             self.feeder_bell.put(None)
@@ -379,31 +375,38 @@ class IMapIterator(multiprocessing.pool.IMapIterator, Generic[_T]):  # type: ign
             multiprocessing.TimeoutError: it is not there within `timeout` seconds.
             StopIteration: there are no more.
         """
-        timeout = None if timeout is None else _waitable(timeout)
-        end = None if timeout is None else time.monotonic() + timeout
-        if not self._turn.acquire(timeout=-1 if timeout is None else timeout):
-            raise TimeoutError
-        try:
-            future = self._next_done(end)
-        finally:
-            self._turn.release()
+        if timeout is None:
+            with self._turn:
+                future = self._next_done(None)
+        else:
+            timeout = _waitable(timeout)
+            end = time.monotonic() + timeout
+            if not self._turn.acquire(timeout=timeout):
+                raise TimeoutError
+            try:
+                future = self._next_done(end)
+            finally:
+                self._turn.release()
         return future.result()  # type: ignore[no-any-return]
 
     __next__ = next
 
     def _next_done(self, end: float | None) -> Future[Any]:
         line = self._line
-        self._feed_ahead()
-        if not line.wait_for_call(end):
+        if self._feeder.by_consumer and line.submitted - line.taken <= line.low:
+            self._feed_ahead()
+        if line.taken == line.submitted and not line.wait_for_call(end):
             if not line.ended:
                 raise TimeoutError
             self._pool = None
             error, line.error = line.error, None
             raise error or StopIteration
-        future = line.calls.take(_seconds_left(end))
+        future = line.calls.take(None if end is None else _seconds_left(end))
         if future is None:
             raise TimeoutError
-        line.has_taken()
+        line.taken += 1
+        if line.feeder_waits:
+            line.call_feeder()
         return future
 
     def _feed_ahead(self) -> None:

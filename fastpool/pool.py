@@ -11,7 +11,7 @@ from multiprocessing import util
 from multiprocessing.context import BaseContext
 from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from fastpool import _compat, by_value
 from fastpool.errors import PoolTerminated
@@ -158,14 +158,16 @@ class Pool(_StandardPool):
 
     def _check_running(self) -> None:
         if self._state != RUN:
-            raise ValueError("Pool not running")
+            self._refuse()
+
+    def _refuse(self) -> NoReturn:
+        raise ValueError("Pool not running")
 
     @_or_standard
     def _repopulate_pool(self) -> None:
         self._team.maintain()
 
     # ------------------------------------------------------------------ calls
-    @_or_standard
     def apply_async(
         self,
         func: Callable[..., _T],
@@ -180,7 +182,10 @@ class Pool(_StandardPool):
             callback: called with the result, before anybody sees it; in a thread of the Pool's.
             error_callback: called with the exception instead, if there is one.
         """
-        self._check_running()
+        if self._on_standard_machinery:
+            return super().apply_async(func, args, kwds, callback, error_callback)  # type: ignore[return-value]
+        if self._state != RUN:
+            self._refuse()
         try:
             future = self._team.pool.submit(func, *args, **kwds)
         except TypeError:  # what is no sequence or no mapping is for the call to find out, as in the standard library

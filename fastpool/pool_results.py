@@ -47,14 +47,14 @@ class ApplyResult(multiprocessing.pool.ApplyResult[_T]):
         self._callback = callback
         self._error_callback = error_callback
         self._job = next(multiprocessing.pool.job_counter)  # type: ignore[attr-defined]
-        self._follow(pool, future)
-
-    def _follow(self, pool: Pool, future: Future[Any]) -> None:
-        if self._callback or self._error_callback:
-            self._future = Future()
-            pool._team.pool.call_when_done(future, self._finish)
+        if callback or error_callback:
+            self._follow(pool, future)
         else:
             self._future = future
+
+    def _follow(self, pool: Pool, future: Future[Any]) -> None:
+        self._future = Future()
+        pool._team.pool.call_when_done(future, self._finish)
 
     def _finish(self, future: Future[Any]) -> None:
         """In the courier's thread: callbacks first, then everybody may know."""
@@ -107,10 +107,12 @@ class ApplyResult(multiprocessing.pool.ApplyResult[_T]):
                 raise TimeoutError
         try:
             value: _T = self._future.result()
-            return value
-        finally:
+        except BaseException:
             if self._future.done():
                 self._pool = None
+            raise
+        self._pool = None
+        return value
 
     # A manager looks at every attribute when it makes a proxy of this: these two neither wait nor raise.
     @property
