@@ -18,7 +18,7 @@
 #define FP_SPIN_MIN 500u
 
 #define FP_SPIN_TRY 32u        /* the first try after so many waits */
-#define FP_SPIN_TRY_MAX 1024u
+#define FP_SPIN_TRY_MAX 128u
 
 typedef struct {
     u64 budget;             /* ns */
