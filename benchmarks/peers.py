@@ -1,5 +1,6 @@
-"""One face for several libraries that run calls in processes: call(fn, *args) and map(fn, items), two workers, fork where there is a choice.
+"""One face for several libraries that run calls in processes: call(fn, *args) and map(fn, items).
 
+Two workers, fork where there is a choice.
 Each is used the way its own documents recommend for a pool that is kept.
 """
 
