@@ -2,6 +2,7 @@
 
 import gc
 import pathlib
+import random
 import threading
 
 import pytest
@@ -84,3 +85,50 @@ def test_shut_down_executor_holds_nothing(lib, context):
     del pool
     eventually(_settled)
     assert holdings() == before
+
+
+def resident():
+    """MiB of this process that are its own."""
+    gc.collect()
+    fields = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
+    return (int(fields["RssAnon"].split()[0]) + int(fields["RssShmem"].split()[0])) / 1024
+
+
+@pytest.mark.methods("fork")
+@pytest.mark.deadline(240)
+def test_a_thousand_pools(lib, context):
+    for _ in range(50):
+        use(lib, context)
+    eventually(_settled)
+    before, memory = holdings(), resident()
+    for _ in range(950):
+        with lib.ProcessPoolExecutor(2, mp_context=context) as pool:
+            assert len(pool.submit(tasks.large, 70_000).result()) == 70_000
+    eventually(_settled)
+    assert holdings() == before
+    assert resident() < memory + 5
+
+
+@pytest.mark.methods("fork")
+@pytest.mark.deadline(240)
+def test_a_hundred_thousand_transfers(lib, context):
+    """Of every size from nothing to a mebibyte, mostly small, both ways."""
+    dice = random.Random(7)
+
+    def transfers(count):
+        sizes = [min(int(2 ** (20 * dice.random() ** 2)), 1 << 20) for _ in range(count)]
+        data = bytes(1 << 20)
+        for start in range(0, count, 1000):
+            futures = [pool.submit(tasks.echo, data[:size]) for size in sizes[start : start + 1000]]
+            for future, size in zip(futures, sizes[start : start + 1000], strict=True):
+                assert len(future.result()) == size
+
+    with lib.ProcessPoolExecutor(2, mp_context=context) as pool:
+        transfers(10_000)
+        before, memory = holdings(), resident()
+        workers = {pid: processes.status(pid)["RssAnon"] for pid in pool._processes}
+        transfers(90_000)
+        assert holdings() == before
+        eventually(lambda: resident() < memory + 20)  # idle shared pages go back after a while
+        grown = {pid: int(processes.status(pid)["RssAnon"].split()[0]) - int(size.split()[0]) for pid, size in workers.items()}
+        assert max(grown.values()) < 10_000  # KiB
