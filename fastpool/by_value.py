@@ -7,10 +7,10 @@ cells along, and they change.
 
 from __future__ import annotations
 
+import functools
 import importlib
 import pickle
 import sys
-from collections import ChainMap
 from collections.abc import Callable
 from functools import partial
 from types import FunctionType
@@ -62,9 +62,23 @@ def dumps(thing: object) -> bytes:
 
 def dump(thing: object, writer: _core._Writer) -> None:
     """The same, into a payload of the core's."""
-    pickler = _cloudpickle().Pickler(writer, PROTOCOL, writer.take_buffer)
-    pickler.dispatch_table = ChainMap({sharing.Shared: writer.reduce_shared}, pickler.dispatch_table)
-    pickler.dump(thing)
+    _call_pickler()(writer).dump(thing)
+
+
+@functools.cache
+def _call_pickler() -> Any:
+    """cloudpickle's, for a call: shared objects go by reference."""
+    base: Any = _cloudpickle().Pickler
+
+    class CallPickler(base):  # type: ignore[misc]
+        def __init__(self, writer: _core._Writer) -> None:
+            super().__init__(writer, PROTOCOL, writer.take_buffer)
+            self._reduce_shared = writer.reduce_shared
+
+        def reducer_override(self, obj: Any) -> Any:
+            return self._reduce_shared(obj) if type(obj) is sharing.Shared else super().reducer_override(obj)
+
+    return CallPickler
 
 
 def function(function: Callable[..., object], error: BaseException | None) -> bytes | None:

@@ -123,30 +123,36 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         with self._shutdown_lock:
             if self._broken:
                 raise BrokenProcessPool(_BROKEN)
-            if self._shutdown_thread:
-                raise RuntimeError("cannot schedule new futures after shutdown")
+            self._refuse_after_shutdown()
             if forking.exiting:
                 raise RuntimeError("cannot schedule new futures after interpreter shutdown")
             if self._starting:
                 raise RuntimeError("submit() called by what has interrupted the pool's first submit(): no worker has started")
-            if self._team is None:
-                self._starting = True
-                try:
-                    self._start()
-                finally:
-                    self._starting = False
-            elif self._team.starts_on_demand and self._team.pool.wants_worker():
-                self._team.start_worker()
+            team, processes = self._team, self._processes
+            if team is not None:
+                if team.starts_on_demand and team.pool.wants_worker():
+                    team.start_worker()
+                return
+            self._starting = True
+            try:
+                self._refuse_after_shutdown()  # again: a signal's handler may have come between
+                assert processes is not None
+                self._start(processes)
+            finally:
+                self._starting = False
 
-    def _start(self) -> None:
-        assert self._processes is not None
+    def _refuse_after_shutdown(self) -> None:
+        if self._shutdown_thread:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+
+    def _start(self, processes: dict[int | None, BaseProcess]) -> None:
         team = ExecutorTeam(
             self._mp_context,
             self._max_workers,
             self._initializer,
             self._initargs,
             self._max_tasks_per_child,
-            self._processes,
+            processes,
             self._shared_memory,
         )
         # with fork all workers, and every time all workers before the first thread
@@ -217,7 +223,8 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
                     self._team.pool.cancel_pending()
         manager = self._executor_manager_thread
         if manager is not None and wait:
-            manager.join_all()
+            if not manager.join_all():
+                return  # in the middle of a submit(): a later call waits
             self._let_go()
         self._executor_manager_thread = None
         self._call_queue = None

@@ -21,7 +21,7 @@ import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing import resource_tracker
-from multiprocessing.context import BaseContext
+from multiprocessing.context import BaseContext, get_spawning_popen, set_spawning_popen
 from multiprocessing.process import BaseProcess
 from typing import Any
 
@@ -120,13 +120,20 @@ class Team:
         if index is None:
             return None
         arguments = (self.attachment, index, os.getpid(), self.initializer, self.initargs, self.max_tasks)
+        process = None
+        outer = get_spawning_popen()  # a signal's handler may start a worker while another is being pickled
         try:
             process = self.make_process(target=self.target, args=arguments)
             with _interrupts_blocked(self.start_method):
                 process.start()
         except BaseException:
+            if process is not None and process.pid is not None:  # it came after the start: nobody knows that worker
+                process.kill()
+                process.join()
             self.pool.cancel_worker(index)
             raise
+        finally:
+            set_spawning_popen(outer)
         self.by_index[index] = process
         self.has_started(process)
         return index
@@ -243,17 +250,19 @@ class Manager(PatientThread):
         finally:
             team.end()
 
-    def join_all(self, timeout: float | None = None) -> None:
+    def join_all(self, timeout: float | None = None) -> bool:
         """Wait for the end of the pool: this thread, and every callback, unless one of them is waiting here.
 
         Nor can a signal's handler wait for it that has interrupted the start of a worker: the pool waits for that one.
+        False: it has not been waited for.
         """
-        if forking.forking._is_owned():  # type: ignore[attr-defined]
-            return
+        if self.is_alive() and forking.forking._is_owned():  # type: ignore[attr-defined]
+            return False
         end = None if timeout is None else time.monotonic() + timeout
         for thread in (self, *self.team.threads):
             if thread is not threading.current_thread():
                 thread.wait(None if end is None else max(end - time.monotonic(), 0))
+        return True
 
 
 def start_manager(team: Team) -> Manager:

@@ -8,6 +8,7 @@ else (a result, a queue, a file) the data itself goes along, and what arrives is
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from multiprocessing.context import get_spawning_popen
 from multiprocessing.reduction import DupFd
@@ -37,12 +38,17 @@ class Shared(Generic[_T]):
 
         Arrays, and whatever else pickles its memory out of band, are read-only views of the shared pages; the rest (small
         objects, ``str``, ``bytes``, the structure around the arrays) is a copy of this process's own.
+
+        Raises:
+            FileNotFoundError: nobody has the object any more. Only in a worker that was forked while the program had
+                the handle, inherits it (as a global variable, say) and first uses it when the program has dropped its own.
         """
-        try:
-            return self._value
-        except AttributeError:
-            self._value = self._pages.load()
-            return self._value
+        if not hasattr(self, "_value"):
+            value = self._pages.load()  # without the lock: it may run anything
+            with _first:
+                if not hasattr(self, "_value"):
+                    self._value = value
+        return self._value
 
     @property
     def nbytes(self) -> int:
@@ -52,11 +58,26 @@ class Shared(Generic[_T]):
     def __repr__(self) -> str:
         return f"<fastpool.Shared, {self.nbytes} bytes, {self._pages.token.hex()[:8]}>"
 
+    def __copy__(self) -> Shared[_T]:
+        return self
+
+    def __deepcopy__(self, memo: object) -> Shared[_T]:
+        return self
+
     def __reduce_ex__(self, protocol: Any, /) -> tuple[Any, ...]:
+        """Anywhere but in a call, where the core does it: see ``_referenced``."""
         if get_spawning_popen() is not None:
             return _inherited, (DupFd(self._pages.where[1]),)
         return _copied, (self._pages.token, PickleBuffer(self._pages) if protocol >= 5 else bytes(self._pages))
 
+    def _forget(self) -> None:
+        """The value can be had again from the pages."""
+        if hasattr(self, "_value"):
+            del self._value
+
+
+#: Held while a value that has been unpickled becomes the value.
+_first = threading.Lock()
 
 #: Those that this process has, by token.
 _known: weakref.WeakValueDictionary[bytes, Shared[Any]] = weakref.WeakValueDictionary()
@@ -78,11 +99,12 @@ def share(obj: _T) -> Shared[_T]:
     Args:
         obj: anything that can be pickled. Its arrays become views of the shared pages in each process; other objects are
             unpickled once in a process, not once in a task, and a task that changed them would change them for the next.
+            Another handle inside the object is a copy of its own in each process.
 
     Returns:
         A handle. Its ``value`` is the object, in this process and in every task that gets the handle. The memory is
-        freed when no process has the handle, the value or a view of it any more; a worker drops its handle when it has
-        nothing more to do, and a call that has not been run yet holds one.
+        freed when no process has the handle, the value or a view of it any more. A call that has not been run yet holds
+        one; a worker that was idle for a second, or whose last two tasks were without the handle, has dropped its own.
 
     Raises:
         MemoryError: the object is larger than the memory of the machine, or of the control group, that is left.
@@ -93,18 +115,17 @@ def share(obj: _T) -> Shared[_T]:
     return shared
 
 
-def reduce_to_reference(pages: _core.Pages) -> tuple[Any, ...]:
-    """How the core pickles a Shared that is in a call: the call keeps it open here until the worker is done."""
-    return _referenced, (pages.token, *pages.where)
-
-
 def _referenced(token: bytes, owner: int, descriptor: int) -> Shared[Any]:
+    """In a call: the process that made it keeps that descriptor open until the call has ended."""
     shared = _known.get(token)
     if shared is None:
         try:
             shared = _handle(_core.open_pages(owner, descriptor, token))
         except OSError as error:
-            error.add_note(f"Process {os.getpid()} could not open what process {owner} had put there with fastpool.share().")
+            error.add_note(
+                f"Process {os.getpid()} could not open what process {owner} had put there with fastpool.share(): it needs "
+                "to see the other in /proc, and the right to look at its files, as processes of one user have."
+            )
             raise
     _core.keep_for_next_task(shared)  # which is likely to want it, too
     return shared
@@ -119,13 +140,24 @@ def _copied(token: bytes, data: bytes) -> Shared[Any]:
     return _handle(_core.copy_pages(data)) if shared is None else shared
 
 
-def let_go_of_inherited(parent: int) -> None:
-    """In a new worker: what a fork copied from the parent must not hold the memory for as long as the pool lives.
+def let_go_of_inherited() -> None:
+    """In a new worker: what a fork copied from its parent must not hold the memory for as long as the pool lives.
 
     A handle that is used here all the same (a global variable, an initializer's argument) is opened again.
     """
-    _known.clear()
-    _core.let_go_of_pages(parent)
+    handles = list(_known.items())
+    for _, shared in handles:
+        shared._forget()
+    _core.let_go_of_pages()
+    for token, shared in handles:
+        if not shared._pages.is_open:
+            del _known[token]  # a call that brings it has a newer name for it
 
 
-_core.set_shared_type(Shared)
+def _in_child() -> None:
+    global _first
+    _first = threading.Lock()
+
+
+os.register_at_fork(after_in_child=_in_child)
+_core.set_shared_type(Shared, _referenced)

@@ -59,7 +59,7 @@ def main(
     try:
         memfd, bell, lifeline = attachment.detach()
         _core.watch_owner(owner, lifeline)
-        sharing.let_go_of_inherited(owner)
+        sharing.let_go_of_inherited()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if initializer is not None and not _initialize(initializer, initargs):
             return
@@ -81,7 +81,7 @@ def pool_main(
     try:
         memfd, bell, lifeline = attachment.detach()
         _core.watch_owner(owner, lifeline)
-        sharing.let_go_of_inherited(owner)
+        sharing.let_go_of_inherited()
         # A task may have children: like its owner this process ends them, and a pool's workers end with their owner.
         current_process()._config["daemon"] = False  # type: ignore[attr-defined]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

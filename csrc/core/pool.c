@@ -39,6 +39,7 @@ alloc_private(fp_pool *p)
 static void
 destroy(fp_pool *p)
 {
+    fp_holds_free(p->dropped);
     fp_blocks_fini(&p->blocks);
     fp_shm_close(&p->shm, true);
     if (p->bell >= 0) {
@@ -348,12 +349,37 @@ fp_pool_tell_courier(fp_pool *p, fp_task *t, bool though_done)
 }
 
 /* The one place where a task ends. Drops the pool's reference. */
+/* What it has kept alive; the last reference to much memory is for the manager to drop, which has time. */
+static void
+drop_holds_locked(fp_pool *p, fp_task *t)
+{
+    fp_holds *holds = t->holds;
+    t->holds = NULL;
+    if (holds != NULL && fp_holds_is_last(holds)) {
+        holds->next = p->dropped;
+        p->dropped = holds;
+        fp_eventfd_ring(p->bell);
+    }
+    else {
+        fp_holds_free(holds);
+    }
+}
+
+static void
+free_dropped(fp_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    fp_holds *dropped = p->dropped;
+    p->dropped = NULL;
+    pthread_mutex_unlock(&p->lock);
+    fp_holds_free(dropped);
+}
+
 static void
 settle_locked(fp_pool *p, fp_task *t, u32 outcome)
 {
     free_call_block_locked(p, t);   /* if it was never sent */
-    fp_holds_free(t->holds);
-    t->holds = NULL;
+    drop_holds_locked(p, t);
     t->outcome = outcome;
     u32 old = atomic_fetch_or(&t->state, FP_TASK_DONE);   /* publishes the outcome */
     if (t->nodes != NULL) {
@@ -907,6 +933,7 @@ fp_pool_manage(fp_pool *p)
     wake_sender_locked(p);
     bool drained = p->draining && fp_load_relaxed(&p->unfinished) == 0;
     pthread_mutex_unlock(&p->lock);
+    free_dropped(p);
     return drained;
 }
 
@@ -1127,4 +1154,5 @@ fp_pool_bury(fp_pool *p)
         /* only results that nobody has asked for keep their memory from now on */
     }
     pthread_mutex_unlock(&p->lock);
+    free_dropped(p);
 }

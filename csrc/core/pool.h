@@ -59,6 +59,7 @@ typedef struct fp_pool {
     u64 place_budget;
     fp_a32 room_wanted;               /* by the sender, which waits: */
     fp_waiter sender;
+    fp_holds *dropped;                /* of calls that have ended, for the manager to free */
     u64 told;                         /* tasks that have not ended and that it is to visit */
     fp_waiter courier;                /* the courier thread's; its queue: */
     fp_task *courier_first, *courier_last;

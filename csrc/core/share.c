@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #define MAGIC 0x6572616873706621u
+#define SEALS (F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL)
 
 typedef struct {
     u64 magic, size, stream;
@@ -63,14 +64,12 @@ enlist(fp_share *s)
 }
 
 static void
-strike(fp_share *s)
+strike_locked(fp_share *s)
 {
-    pthread_mutex_lock(&lock);
     *(s->previous ? &s->previous->next : &all) = s->next;
     if (s->next != NULL) {
         s->next->previous = s->previous;
     }
-    pthread_mutex_unlock(&lock);
 }
 
 /* ------------------------------------------------------------------- a mapping */
@@ -88,142 +87,164 @@ unmap(fp_share *s)
     }
 }
 
-/* Map the file s->fd and read its head. `token`: that it must have, or NULL. On failure all is let go. */
+/* Is it one of ours, finished? Nothing else may be mapped, or as much as read: its name may mean any file by now. */
+static bool
+is_sealed(int fd)
+{
+    struct stat about;
+    return fstat(fd, &about) == 0 && S_ISREG(about.st_mode) && (fcntl(fd, F_GET_SEALS) & SEALS) == SEALS &&
+           (u64)about.st_size > sizeof(fp_share_head);
+}
+
+/* Map the file s->fd and read its head. `token`: that it must have, or NULL. */
 static int
 map(fp_share *s, const u8 *token)
 {
-    struct stat about;
-    int rc = FP_SYSTEM;
-    if (fstat(s->fd, &about) == 0) {
-        s->mapped = (u64)about.st_size;
-        void *memory = s->mapped > sizeof(fp_share_head) ? mmap(NULL, s->mapped, PROT_READ, MAP_SHARED, s->fd, 0) : NULL;
-        rc = memory == NULL ? FP_CORRUPT : memory == MAP_FAILED ? FP_NOMEM : FP_OK;
-        s->memory = rc == FP_OK ? memory : NULL;
+    if (!is_sealed(s->fd)) {
+        return FP_CORRUPT;
     }
-    if (rc == FP_OK) {
-        const fp_share_head *h = (const fp_share_head *)s->memory;
-        bool right = h->magic == MAGIC && h->size == s->mapped - sizeof *h && h->stream <= h->size &&
-                     (token == NULL || memcmp(h->token, token, FP_TOKEN) == 0);
-        if (right) {
-            s->size = h->size;
-            s->stream = h->stream;
-            memcpy(s->token, h->token, FP_TOKEN);
-            return FP_OK;
-        }
-        rc = FP_CORRUPT;
+    s->mapped = (u64)lseek(s->fd, 0, SEEK_END);
+    void *memory = mmap(NULL, s->mapped, PROT_READ, MAP_SHARED, s->fd, 0);
+    if (memory == MAP_FAILED) {
+        return FP_NOMEM;
     }
-    int error = errno;
-    unmap(s);
-    errno = error;
-    return rc;
+    const fp_share_head *h = memory;
+    if (h->magic != MAGIC || h->size != s->mapped - sizeof *h || h->stream > h->size ||
+        (token != NULL && memcmp(h->token, token, FP_TOKEN) != 0)) {
+        munmap(memory, s->mapped);
+        return FP_CORRUPT;
+    }
+    s->memory = memory;
+    s->size = h->size;
+    s->stream = h->stream;
+    memcpy(s->token, h->token, FP_TOKEN);
+    return FP_OK;
 }
 
+/* Whatever has that name by now, it must not make us wait, nor become our terminal. */
 static int
 open_of(int owner, int fd)
 {
     char path[64];
     snprintf(path, sizeof path, "/proc/%d/fd/%d", owner, fd);
-    return open(path, O_RDONLY | O_CLOEXEC);
+    int own = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    return own < 0 ? FP_SYSTEM : own;
 }
 
 /* -------------------------------------------------------------------- a new one */
 
-/* With the file `fd`, which is taken over, whatever becomes of it. */
-static int
-new_share(int fd, const u8 *token, fp_share **share)
+/* A record of the file `fd`, which is taken over; in the list, so that no fork copies it unseen. NULL: no memory. */
+static fp_share *
+new_record(int fd)
 {
     fp_share *s = calloc(1, sizeof *s);
     if (s == NULL) {
         close(fd);
-        return FP_NOMEM;
+        return NULL;
     }
     fp_store_relaxed(&s->refs, 1);
     s->fd = fd;
     s->process = getpid();
-    int rc = map(s, token);
+    enlist(s);
+    return s;
+}
+
+/* Map it, if all went well until now. */
+static int
+finish(fp_share *s, int rc, const u8 *token, fp_share **share)
+{
+    if (rc == FP_OK) {
+        rc = map(s, token);
+    }
     if (rc != FP_OK) {
-        free(s);
+        int error = errno;
+        fp_share_decref(s);
+        errno = error;
         return rc;
     }
-    enlist(s);
     *share = s;
+    return FP_OK;
+}
+
+/* An empty file for so many bytes, that may be sealed. */
+static int
+new_file(u64 size, fp_share **s)
+{
+    if (!fp_memory_suffices(size)) {
+        return FP_NOMEM;
+    }
+    int fd = memfd_create("fastpool-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    if (fd < 0) {
+        return FP_SYSTEM;
+    }
+    *s = new_record(fd);
+    if (*s == NULL) {
+        return FP_NOMEM;
+    }
+    if (ftruncate(fd, (off_t)size) != 0) {
+        fp_share_decref(*s);
+        return FP_NOMEM;
+    }
     return FP_OK;
 }
 
 static int
 seal(int fd)
 {
-    int seals = F_SEAL_WRITE | F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
-    return fcntl(fd, F_ADD_SEALS, seals) == 0 ? FP_OK : FP_SYSTEM;
-}
-
-/* An empty file for so many bytes, that may be sealed. */
-static int
-new_file(u64 size)
-{
-    if (!fp_memory_suffices(size)) {
-        return FP_NOMEM;
-    }
-    int fd = memfd_create("fastpool-shared", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    if (fd >= 0 && ftruncate(fd, (off_t)size) != 0) {
-        close(fd);
-        return FP_NOMEM;
-    }
-    return fd < 0 ? FP_SYSTEM : fd;
-}
-
-/* Seal and open what has been written; `rc`: how that went. */
-static int
-finish(int fd, int rc, fp_share **share)
-{
-    if (rc == FP_OK) {
-        rc = seal(fd);
-    }
-    if (rc != FP_OK) {
-        int error = errno;
-        close(fd);
-        errno = error;
-        return rc;
-    }
-    return new_share(fd, NULL, share);
+    return fcntl(fd, F_ADD_SEALS, SEALS) == 0 ? FP_OK : FP_SYSTEM;
 }
 
 int
 fp_share_create(const fp_payload *payload, fp_share **share)
 {
     fp_share_head head = {.magic = MAGIC, .size = payload->size, .stream = payload->stream};
-    int fd = new_file(sizeof head + payload->size);
-    if (fd < 0) {
-        return fd;
+    fp_share *s;
+    int rc = new_file(sizeof head + payload->size, &s);
+    if (rc != FP_OK) {
+        return rc;
     }
-    int rc = getrandom(head.token, FP_TOKEN, 0) == FP_TOKEN ? FP_OK : FP_SYSTEM;
+    rc = getrandom(head.token, FP_TOKEN, 0) == FP_TOKEN ? FP_OK : FP_SYSTEM;
     if (rc == FP_OK) {
-        rc = fp_write_at(fd, 0, &head, sizeof head);
+        rc = fp_write_at(s->fd, 0, &head, sizeof head);
     }
     if (rc == FP_OK) {
-        rc = fp_payload_write_file(payload, fd, sizeof head);
+        rc = fp_payload_write_file(payload, s->fd, sizeof head);
     }
-    return finish(fd, rc, share);
+    if (rc == FP_OK) {
+        rc = seal(s->fd);
+    }
+    return finish(s, rc, NULL, share);
 }
 
 int
 fp_share_copy(const u8 *data, u64 size, fp_share **share)
 {
-    int fd = new_file(size);
-    return fd < 0 ? fd : finish(fd, fp_write_at(fd, 0, data, size), share);
+    fp_share *s;
+    int rc = new_file(size, &s);
+    if (rc != FP_OK) {
+        return rc;
+    }
+    rc = fp_write_at(s->fd, 0, data, size);
+    if (rc == FP_OK) {
+        rc = seal(s->fd);
+    }
+    return finish(s, rc, NULL, share);
 }
 
 int
 fp_share_open(int owner, int fd, const u8 token[FP_TOKEN], fp_share **share)
 {
     int own = open_of(owner, fd);
-    return own < 0 ? FP_SYSTEM : new_share(own, token, share);
+    fp_share *s = own < 0 ? NULL : new_record(own);
+    return own < 0 ? own : s == NULL ? FP_NOMEM : finish(s, FP_OK, token, share);
 }
 
 int
 fp_share_adopt(int fd, fp_share **share)
 {
-    return new_share(fd, NULL, share);
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    fp_share *s = new_record(fd);
+    return s == NULL ? FP_NOMEM : finish(s, FP_OK, NULL, share);
 }
 
 /* --------------------------------------------------------------------- counting */
@@ -238,24 +259,48 @@ void
 fp_share_decref(fp_share *s)
 {
     if (atomic_fetch_sub_explicit(&s->refs, 1, memory_order_acq_rel) == 1) {
-        strike(s);
+        pthread_mutex_lock(&lock);   /* no fork between the two: it would copy a file that is in no list */
+        strike_locked(s);
         unmap(s);
+        pthread_mutex_unlock(&lock);
         free(s);
     }
+}
+
+/* It had been let go of: open it again. What another thread opens meanwhile stays. */
+static int
+reopen(fp_share *s)
+{
+    fp_share *again = NULL;
+    int rc = fp_share_open(s->parent, s->parent_fd, s->token, &again);
+    if (rc != FP_OK) {
+        return rc == FP_NOMEM ? rc : FP_CORRUPT;
+    }
+    pthread_mutex_lock(&lock);
+    if (s->memory == NULL) {
+        s->fd = again->fd;
+        s->memory = again->memory;
+        again->fd = -1;
+        again->memory = NULL;
+    }
+    pthread_mutex_unlock(&lock);
+    fp_share_decref(again);
+    return FP_OK;
 }
 
 int
 fp_share_use(fp_share *s)
 {
-    pthread_mutex_lock(&lock);
-    int rc = FP_OK;
-    if (s->memory == NULL) {
-        s->fd = open_of(s->parent, s->parent_fd);
-        rc = s->fd < 0 ? FP_SYSTEM : map(s, s->token);
+    for (;;) {
+        pthread_mutex_lock(&lock);
+        bool there = s->memory != NULL;
+        s->uses += there;
+        pthread_mutex_unlock(&lock);
+        int rc = there ? FP_OK : reopen(s);
+        if (there || rc != FP_OK) {
+            return rc;
+        }
     }
-    s->uses += rc == FP_OK;
-    pthread_mutex_unlock(&lock);
-    return rc;
 }
 
 void
@@ -266,15 +311,31 @@ fp_share_unuse(fp_share *s)
     pthread_mutex_unlock(&lock);
 }
 
-void
-fp_shares_let_go(int parent)
+/* Could it be opened again? */
+static bool
+is_at(const fp_share *s, int parent)
 {
-    int here = getpid();
+    struct stat here, there;
+    int fd = open_of(parent, s->fd);   /* the same number there */
+    if (fd < 0) {
+        return false;
+    }
+    bool same = fstat(s->fd, &here) == 0 && fstat(fd, &there) == 0 && here.st_dev == there.st_dev &&
+                here.st_ino == there.st_ino;
+    close(fd);
+    return same;
+}
+
+void
+fp_shares_let_go(void)
+{
+    int here = getpid(), parent = getppid();
     pthread_mutex_lock(&lock);
     for (fp_share *s = all; s != NULL; s = s->next) {
-        if (s->process != here && s->uses == 0 && s->fd >= 0) {
+        bool idle = s->process != here && s->uses == 0 && s->fd >= 0;
+        if (idle && (s->memory == NULL || is_at(s, parent))) {
             s->parent = parent;
-            s->parent_fd = s->fd;   /* the same number there */
+            s->parent_fd = s->fd;
             unmap(s);
         }
     }
@@ -292,15 +353,30 @@ fp_holds_add(fp_holds **holds, fp_share *s)
     fp_share_incref(s);
     more->shares[n] = s;
     more->n = n + 1;
+    more->next = NULL;
     *holds = more;
     return FP_OK;
+}
+
+bool
+fp_holds_is_last(const fp_holds *holds)
+{
+    bool last = false;
+    for (u32 i = 0; i < holds->n; i++) {
+        last |= fp_load_relaxed(&holds->shares[i]->refs) == 1;
+    }
+    return last;
 }
 
 void
 fp_holds_free(fp_holds *holds)
 {
-    for (u32 i = 0; holds != NULL && i < holds->n; i++) {
-        fp_share_decref(holds->shares[i]);
+    while (holds != NULL) {
+        fp_holds *next = holds->next;
+        for (u32 i = 0; i < holds->n; i++) {
+            fp_share_decref(holds->shares[i]);
+        }
+        free(holds);
+        holds = next;
     }
-    free(holds);
 }

@@ -9,7 +9,8 @@
  * Fork      a child inherits all of them, wanted or not. In a worker fp_shares_let_go closes those that nothing looks
  *           into, or they would stay for as long as the pool; who needs one of these after all opens it again, in the
  *           parent, while the parent has it.
- * Locking   the count is atomic; the list of all and `memory` have a mutex, held for a few instructions, and over fork.
+ * Locking   the count is atomic; the list of all, `memory` and `fd` have a mutex, which a fork takes as well: so a child
+ *           finds each file in the list, and may use it at once.
  */
 #ifndef FP_SHARE_H
 #define FP_SHARE_H
@@ -22,7 +23,7 @@ typedef struct fp_share {
     fp_a32 refs;
     u32 uses;               /* under the mutex: views of `memory` that are in somebody's hands */
     int fd;                 /* -1: let go after a fork */
-    const u8 *memory;       /* the whole file; NULL as fd is -1 */
+    const u8 *memory;       /* the whole file; NULL: let go, or not written yet */
     u64 mapped;             /* its size */
     u64 size, stream;       /* of the payload */
     u8 token[FP_TOKEN];
@@ -52,17 +53,21 @@ fp_share_payload(const fp_share *s)
     return s->memory + s->mapped - s->size;
 }
 
-/* In a forked child of `parent`: let go of what is the parent's and nobody uses. */
-void fp_shares_let_go(int parent);
+/* In a forked child: let go of what is the parent's and nobody uses, if it could be opened again. */
+void fp_shares_let_go(void);
 
 /* Those that a call on its way keeps alive. */
-typedef struct {
+typedef struct fp_holds {
+    struct fp_holds *next;
     u32 n;
     fp_share *shares[];
 } fp_holds;
 
 /* `*holds` (malloc, may be NULL) with one more, and one reference more; FP_NOMEM. */
 int fp_holds_add(fp_holds **holds, fp_share *s);
+/* The whole list. */
 void fp_holds_free(fp_holds *holds);
+/* Would that free memory? It takes a while. */
+bool fp_holds_is_last(const fp_holds *holds);
 
 #endif

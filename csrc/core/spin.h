@@ -16,6 +16,7 @@
 #define FP_SPIN_START 50000u   /* ns: a wake and a short task */
 #define FP_SPIN_MAX 200000u
 #define FP_SPIN_MIN 500u
+#define FP_SPIN_IDLE 1000000u  /* a longer sleep says no more than this one */
 
 #define FP_SPIN_TRY 32u        /* the first try after so many waits */
 #define FP_SPIN_TRY_MAX 128u
@@ -33,11 +34,14 @@ fp_spin_init(fp_spin *s)
     *s = (fp_spin){.budget = FP_SPIN_START, .interval = FP_SPIN_TRY, .cpus = fp_cpus()};
 }
 
-/* What a sleep has taken instead. */
+/* What a sleep has taken instead, from the system call to its wake. */
 static inline void
 fp_spin_slept(fp_spin *s, u64 since)
 {
     u64 slept = fp_now() - since;
+    if (slept > FP_SPIN_IDLE) {
+        slept = FP_SPIN_IDLE;
+    }
     s->slept = s->slept ? s->slept - s->slept / 4 + slept / 4 : slept;
 }
 

@@ -144,7 +144,11 @@ sleep_on_list(fp_pool *p, fp_waiter *w, u32 want, u64 deadline)
     if (fp_load_seq_cst(&w->nready) >= want) {
         return FP_OK;   /* the bit stays: one wake too many does no harm */
     }
+    u64 since = fp_now();
     int rc = fp_futex_wait(list, old | FP_CQ_WAITER, deadline, true);
+    if (rc == FP_OK) {
+        fp_spin_slept(&p->spin, since);
+    }
     return rc == FP_AGAIN ? FP_OK : rc;
 }
 
@@ -176,10 +180,7 @@ lead(fp_pool *p, fp_waiter *w, u32 want, u64 nap, u64 deadline)
     if (nap != 0 && nap < deadline) {
         return fp_nap_until(nap);
     }
-    u64 since = fp_now();
-    int rc = sleep_on_list(p, w, want, deadline);
-    fp_spin_slept(&p->spin, since);
-    return rc;
+    return sleep_on_list(p, w, want, deadline);
 }
 
 static int

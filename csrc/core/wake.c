@@ -135,12 +135,13 @@ fp_sleep_cancel(const fp_shm *m, u32 w)
 }
 
 int
-fp_sleep(const fp_shm *m, u32 w)
+fp_sleep(const fp_shm *m, u32 w, u64 deadline)
 {
     fp_a32 *word = &m->workers[w].wk_futex;
     while (fp_load_acquire(word) == 1) {
-        if (fp_futex_wait(word, 1, FP_NEVER, true) == FP_INTR) {
-            return FP_INTR;
+        int rc = fp_futex_wait(word, 1, deadline, true);
+        if (rc == FP_INTR || rc == FP_TIMEDOUT) {
+            return rc;
         }
     }
     fp_sleep_cancel(m, w);   /* the waker cleared it, unless it was a wake for everybody */

@@ -39,7 +39,8 @@ void fp_watch_drop(const fp_shm *m, u32 w);
 
 /* Worker: announce the sleep. Then look for work once more, then fp_sleep or fp_sleep_cancel. */
 void fp_sleep_announce(const fp_shm *m, u32 w);
-int fp_sleep(const fp_shm *m, u32 w);         /* FP_OK, or FP_INTR: still announced */
+/* FP_OK; FP_INTR, FP_TIMEDOUT: still announced */
+int fp_sleep(const fp_shm *m, u32 w, u64 deadline);
 bool fp_sleep_cancel(const fp_shm *m, u32 w); /* false: somebody has chosen to wake this worker */
 
 /* Workers that are neither asleep nor watching. */

@@ -98,7 +98,7 @@ watch(fp_worker *k)
 }
 
 int
-fp_worker_wait(fp_worker *k)
+fp_worker_wait(fp_worker *k, u64 deadline)
 {
     int rc = FP_OK;
     k->watched = !k->watched;
@@ -112,12 +112,14 @@ fp_worker_wait(fp_worker *k)
         }
         else {
             u64 since = fp_now();
-            rc = fp_sleep(&k->shm, k->w);
-            fp_spin_slept(&k->spin, since);
+            rc = fp_sleep(&k->shm, k->w, deadline);
+            if (rc == FP_OK) {
+                fp_spin_slept(&k->spin, since);
+            }
         }
     }
-    /* the caller runs signal handlers: nobody must count on this worker meanwhile */
-    if (rc == FP_INTR && !fp_sleep_cancel(&k->shm, k->w)) {
+    /* the caller runs signal handlers, or destructors: nobody must count on this worker meanwhile */
+    if (rc != FP_OK && !fp_sleep_cancel(&k->shm, k->w)) {
         fp_wake_arrived(&k->shm, k->w);
         fp_wake_helper(&k->shm);   /* a wake came just then: pass it on */
     }

@@ -40,9 +40,9 @@ void fp_worker_detach(fp_worker *k);
 
 /* The next task without waiting. 0, FP_EMPTY, or FP_CLOSED: nothing to do, and never again. */
 int fp_worker_next(fp_worker *k, fp_call *call);
-/* Wait until there may be something: 0 or FP_INTR. First it spins and comes back, so that the caller looks for signals
- * once more before the sleep that it begins when called again. */
-int fp_worker_wait(fp_worker *k);
+/* Wait until there may be something: 0; FP_INTR; FP_TIMEDOUT: nothing came, nobody counts on this worker. First it spins
+ * and comes back, so that the caller looks for signals once more before the sleep that it begins when called again. */
+int fp_worker_wait(fp_worker *k, u64 deadline);
 /* Room for a reply of `size` bytes; NULL if shared memory has run out. */
 u8 *fp_worker_reply(fp_worker *k, const fp_call *call, u64 size, fp_reply *reply);
 /* Hand the reply over. 0 or FP_CONDEMNED. */
@@ -55,12 +55,5 @@ bool fp_worker_function_is_by_value(const fp_worker *k, u32 id);
 void fp_worker_resign(fp_worker *k, const u8 *data, u32 size);
 /* Tell the parent what this worker is up to (FP_WORKER_*). */
 void fp_worker_phase(fp_worker *k, u32 phase);
-
-/* Has it looked for a while already, and would sleep in the next fp_worker_wait? */
-static inline bool
-fp_worker_is_tired(const fp_worker *k)
-{
-    return k->watched;
-}
 
 #endif

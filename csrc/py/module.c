@@ -45,10 +45,11 @@ static PyMethodDef module_methods[] = {
      "adopt_pages($module, descriptor, /)\n--\n\nThe Pages that this descriptor refers to. Takes it over.")},
     {"copy_pages", fp_copy_pages, METH_O, PyDoc_STR(
      "copy_pages($module, data, /)\n--\n\nPages with the bytes of others.")},
-    {"let_go_of_pages", fp_let_go_of_pages, METH_O, PyDoc_STR(
-     "let_go_of_pages($module, parent, /)\n--\n\nIn a forked child: close what it has inherited and does not look into.")},
-    {"set_shared_type", fp_set_shared_type, METH_O, PyDoc_STR(
-     "set_shared_type($module, type, /)\n--\n\nWhat travels by reference in a call; it has its Pages in `_pages`.")},
+    {"let_go_of_pages", fp_let_go_of_pages, METH_NOARGS, PyDoc_STR(
+     "let_go_of_pages($module)\n--\n\nIn a forked child: close what it has inherited and does not look into.")},
+    {"set_shared_type", fp_set_shared_type, METH_VARARGS, PyDoc_STR(
+     "set_shared_type($module, type, open, /)\n--\n\nWhat travels by reference in a call, its Pages in `_pages`; and what makes one of\n"
+     "token, pid and descriptor.")},
     {"keep_for_next_task", fp_keep_for_next_task, METH_O, PyDoc_STR(
      "keep_for_next_task($module, object, /)\n--\n\nIn a worker: hold it until the next task is over, or there is nothing to do.")},
     {NULL},
@@ -154,7 +155,7 @@ module_exec(PyObject *module)
 }
 
 #define EACH_OBJECT(X)                                                                              \
-    X(Pages) X(Shared) X(kept) X(kept_before) X(s_reduce_shared) X(s_pages) X(Writer) X(Reader) X(Reducers) X(Future) X(Pool) X(Executor) X(WaitSet) X(CompletionQueue) X(loads) X(Unpickler) X(ForkingPickler) X(BaseFuture)     \
+    X(Pages) X(Shared) X(open_shared) X(kept) X(kept_before) X(s_reduce_shared) X(s_pages) X(Writer) X(Reader) X(Reducers) X(Future) X(Pool) X(Executor) X(WaitSet) X(CompletionQueue) X(loads) X(Unpickler) X(ForkingPickler) X(BaseFuture)     \
     X(CancelledError) X(TimeoutError) X(Condition) X(modules) X(s_dump) X(s_clear_memo) X(s_dispatch_table) X(forking_reducers) X(copyreg_reducers)          \
     X(s_prepare) X(s_module) X(s_qualname) X(s_load) X(s_take_buffer) X(buffers_keyword)                                                          \
     X(state_names[0]) X(state_names[1]) X(state_names[2]) X(state_names[3]) X(state_names[4])

@@ -138,7 +138,7 @@ writer_reduce_shared(PyObject *self, PyObject *shared)
         PyErr_NoMemory();
     }
     else if (share != NULL) {
-        reduced = fp_call_helper("fastpool.sharing", "reduce_to_reference", "(O)", pages);
+        reduced = fp_share_reference(st, share);
     }
     Py_XDECREF(pages);
     return reduced;

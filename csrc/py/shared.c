@@ -57,8 +57,10 @@ fp_share_object(PyObject *module, PyObject *object)
     Py_BEGIN_ALLOW_THREADS
     rc = fp_share_create(&p->payload, &share);
     Py_END_ALLOW_THREADS
-    PyObject *pages = new_pages(st, rc, share, p->payload.size);
+    PyObject *pages = new_pages(st, rc, share, p->payload.size), *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);   /* what is released may run anything */
     fp_pickler_give_back(st, p);
+    PyErr_Restore(type, value, traceback);
     return pages;
 }
 
@@ -101,25 +103,28 @@ fp_copy_pages(PyObject *module, PyObject *data)
     Py_BEGIN_ALLOW_THREADS
     rc = fp_share_copy(view.buf, size, &share);
     Py_END_ALLOW_THREADS
+    PyObject *pages = new_pages(fp_state_of(module), rc, share, size);
     PyBuffer_Release(&view);
-    return new_pages(fp_state_of(module), rc, share, size);
+    return pages;
 }
 
 PyObject *
-fp_let_go_of_pages(PyObject *Py_UNUSED(module), PyObject *parent)
+fp_let_go_of_pages(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
 {
-    long pid = PyLong_AsLong(parent);
-    if (pid == -1 && PyErr_Occurred()) {
-        return NULL;
-    }
-    fp_shares_let_go((int)pid);
+    fp_shares_let_go();
     Py_RETURN_NONE;
 }
 
 PyObject *
-fp_set_shared_type(PyObject *module, PyObject *type)
+fp_set_shared_type(PyObject *module, PyObject *args)
 {
-    Py_XSETREF(fp_state_of(module)->Shared, Py_NewRef(type));
+    fp_state *st = fp_state_of(module);
+    PyObject *type, *open;
+    if (!PyArg_ParseTuple(args, "OO:set_shared_type", &type, &open)) {
+        return NULL;
+    }
+    Py_XSETREF(st->Shared, Py_NewRef(type));
+    Py_XSETREF(st->open_shared, Py_NewRef(open));
     Py_RETURN_NONE;
 }
 
@@ -169,6 +174,12 @@ fp_share_of(fp_state *st, PyObject *pages)
     }
     fp_share_unuse(share);
     return share;
+}
+
+PyObject *
+fp_share_reference(fp_state *st, const fp_share *share)
+{
+    return Py_BuildValue("O(y#ii)", st->open_shared, share->token, (Py_ssize_t)FP_TOKEN, (int)getpid(), share->fd);
 }
 
 static int
@@ -252,6 +263,12 @@ pages_token(PyObject *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+pages_is_open(PyObject *self, void *Py_UNUSED(closure))
+{
+    return PyBool_FromLong(((fp_pages *)self)->share->memory != NULL);
+}
+
+static PyObject *
 pages_nbytes(PyObject *self, void *Py_UNUSED(closure))
 {
     return PyLong_FromUnsignedLongLong(((fp_pages *)self)->share->size);
@@ -277,6 +294,7 @@ static PyMethodDef pages_methods[] = {
 static PyGetSetDef pages_getset[] = {
     {"where", pages_where, NULL, PyDoc_STR("(pid, descriptor): where they can be opened."), NULL},
     {"token", pages_token, NULL, PyDoc_STR("What tells them from all others, 16 bytes."), NULL},
+    {"is_open", pages_is_open, NULL, PyDoc_STR("Not let go of after a fork."), NULL},
     {"nbytes", pages_nbytes, NULL, PyDoc_STR("The size of the pickle and its buffers."), NULL},
     {NULL},
 };

@@ -18,7 +18,7 @@ typedef struct {
     PyObject *Condition;         /* threading.Condition */
     PyObject *modules;           /* sys.modules */
     PyObject *state_names[5];    /* the standard library's state strings, by FP_F_* */
-    PyObject *Shared;            /* fastpool.sharing.Shared, once that is imported */
+    PyObject *Shared, *open_shared;   /* of fastpool.sharing, once that is imported: the type, and what opens a reference */
     PyObject *kept, *kept_before;   /* in a worker: shared objects of this task, of the one before; lists or NULL */
     bool is_worker;
     /* names */

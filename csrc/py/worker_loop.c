@@ -26,6 +26,8 @@ typedef struct {
     bool of_pool;   /* behave as a worker of multiprocessing.Pool, not of ProcessPoolExecutor */
 } fp_loop;
 
+#define KEEP_SHARED 1000000000u   /* ns that an idle worker keeps the shared objects of its last task */
+
 #define LEAVE 1   /* beside the codes of csrc/core: an exception is set that ends this process */
 
 /* ------------------------------------------------------------------- the call */
@@ -274,12 +276,13 @@ loop(fp_loop *l, unsigned long max_tasks)
             break;
         }
         if (rc == FP_EMPTY) {
-            if (fp_worker_is_tired(&l->core)) {
+            u64 deadline = fp_shared_is_kept(l->st) ? fp_now() + KEEP_SHARED : FP_NEVER;
+            Py_BEGIN_ALLOW_THREADS
+            rc = fp_worker_wait(&l->core, deadline);
+            Py_END_ALLOW_THREADS
+            if (rc == FP_TIMEDOUT) {
                 fp_shared_rest(l->st);
             }
-            Py_BEGIN_ALLOW_THREADS
-            fp_worker_wait(&l->core);
-            Py_END_ALLOW_THREADS
             continue;
         }
         n++;

@@ -9,6 +9,7 @@ import pickle
 import resource
 import signal
 import threading
+import time
 
 import pytest
 
@@ -187,7 +188,7 @@ def test_as_a_result(lib, pool, array):
 def test_through_plain_pickle_and_copy(lib, array, protocol):
     shared = lib.share(array)
     data = pickle.dumps(shared, protocol)
-    assert pickle.loads(data) is shared and copy.copy(shared) is shared and copy.deepcopy(shared) is shared
+    assert pickle.loads(data) is shared
     del shared
     assert held_here() == 0
     assert np.array_equal(pickle.loads(data).value, array)
@@ -339,3 +340,101 @@ def test_repr_and_typing(lib, array):
     shared = lib.share(array)
     assert repr(shared).startswith(f"<fastpool.Shared, {shared.nbytes} bytes, ")
     assert lib.Shared[int]
+
+
+def loads_of(shared):
+    return shared.value.loads
+
+
+class Counting:
+    """Counts how often it is unpickled in a process."""
+
+    loads = 0
+
+    def __reduce__(self):
+        return count_load, ()
+
+
+def count_load():
+    Counting.loads += 1
+    found = Counting.__new__(Counting)
+    found.loads = Counting.loads
+    return found
+
+
+def test_unpickled_once_in_a_worker_even_if_it_rests_meanwhile(lib, make_pool):
+    pool, shared = make_pool(1), lib.share(Counting())
+    for _ in range(5):
+        assert pool.submit(loads_of, shared).result() == 1
+        time.sleep(0.02)  # longer than a worker spins
+
+
+def test_one_value_for_all_threads(lib):
+    shared = lib.share({number: str(number) for number in range(100_000)})
+    with lib.ThreadPoolExecutor(4) as threads:
+        values = list(threads.map(lambda _: shared.value, range(4)))
+    assert all(value is values[0] for value in values)
+
+
+def test_by_reference_at_an_interactive_prompt(run_script):
+    """There every argument goes through cloudpickle."""
+    pytest.importorskip("cloudpickle")
+    done = run_script(
+        """
+        import numpy
+        sys.ps1 = ">>> "
+        def inode(shared):
+            address = shared.value.__array_interface__["data"][0]
+            for line in open("/proc/self/maps"):
+                first, end = (int(part, 16) for part in line.split()[0].split("-"))
+                if first <= address < end:
+                    return line.split()[4]
+        # main
+        shared = futures.share(numpy.ones(100_000))
+        with Pool() as pool:
+            print(pool.submit(inode, shared).result() == inode(shared))
+        """
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+def test_freed_although_it_was_looked_at_before_the_fork(lib, make_pool, array):
+    shared = lib.share(array)
+    assert shared.value[1] == 1
+    pool = make_pool(2)
+    assert pool.submit(element, shared, 2).result() == 2
+    del shared
+    workers = list(pool._processes)
+    eventually(lambda: sum(map(pages_of, workers)) == 0)
+
+
+inherited = None
+
+
+def inherited_element(index):
+    return inherited.value[index]
+
+
+@pytest.mark.methods("fork")
+def test_inherited_and_dropped_by_the_program(lib, make_pool, array):
+    global inherited
+    inherited = lib.share(array)
+    pool = make_pool(1)
+    assert pool.submit(inherited_element, 3).result() == 3
+    pool.shutdown()
+    pool = make_pool(1)
+    assert pool.submit(tasks.double, 1).result() == 2
+    inherited = None
+    with pytest.raises(FileNotFoundError, match="the shared object is gone"):
+        pool.submit(inherited_element, 3).result()
+
+
+def test_copies_are_the_handle_itself(lib, array):
+    shared = lib.share(array)
+    assert copy.copy(shared) is shared and copy.deepcopy({"a": shared})["a"] is shared
+
+
+def test_large_one_that_a_call_had_last_is_freed(lib, single, array):
+    before = held_here()
+    assert single.submit(element, lib.share(array), 4).result() == 4
+    eventually(lambda: held_here() == before)

@@ -150,8 +150,31 @@ def test_shut_down_while_a_submit_starts_a_second_worker(make_pool, context, gat
     with pytest.raises(RuntimeError, match="after shutdown"):
         pool.submit(tasks.nothing)
     monkeypatch.undo()
+    assert not future.done()
     gate.open()
-    assert future.result(PATIENCE) == "value"
+    pool.shutdown()  # this one waits
+    assert future.done() and future.result() == "value"
+
+
+class Interrupted(BaseException):
+    pass
+
+
+def test_interrupted_between_the_start_of_a_worker_and_its_place_in_the_pool(make_pool, context, monkeypatch):
+    """Nobody would know of that worker, and another would get its place in shared memory."""
+    pool, started, start = make_pool(2), [], context.Process.start
+
+    def start_and_fail(process):
+        start(process)
+        started.append(process)
+        raise Interrupted
+
+    monkeypatch.setattr(context.Process, "start", start_and_fail)
+    with pytest.raises(Interrupted):
+        pool.submit(tasks.nothing)
+    monkeypatch.undo()
+    assert started and not any(processes.alive(process.pid) for process in started)
+    assert [future.result() for future in [pool.submit(tasks.double, n) for n in range(50)]] == list(range(0, 100, 2))
 
 
 def seconds_to_kill_and_join(context, mailbox):

@@ -145,7 +145,7 @@ crew_work(fp_worker *k)
         fp_call call;
         rc = fp_worker_next(k, &call);
         if (rc == FP_EMPTY) {
-            fp_worker_wait(k);
+            fp_worker_wait(k, FP_NEVER);
         }
         else if (rc == FP_OK) {
             rc = execute(k, &call);

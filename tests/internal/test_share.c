@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "check.h"
@@ -140,7 +141,7 @@ test_child_lets_go(void)
     pid_t child = fork();
     if (child == 0) {
         fp_share *own = new_share();
-        fp_shares_let_go(getppid());
+        fp_shares_let_go();
         CHECK(used->memory != NULL && own->memory != NULL && unused->memory == NULL);
         CHECK_EQ(open_files(), before + 2);
         check_content(unused);   /* opened again, in the parent */
@@ -159,24 +160,36 @@ test_child_lets_go(void)
 static void
 test_parent_has_none_any_more(void)
 {
-    int go[2];
-    CHECK_EQ(pipe(go), 0);
-    fp_share *s = new_share();
+    int go[2], done[2];
+    CHECK(pipe(go) == 0 && pipe(done) == 0);
+    fp_share *s = new_share(), *gone = new_share();
     pid_t child = fork();
     if (child == 0) {
         char c;
-        fp_shares_let_go(getppid());
-        CHECK_EQ(read(go[0], &c, 1), 1);
-        CHECK_EQ(fp_share_use(s), FP_SYSTEM);
-        CHECK_EQ(errno, ENOENT);
+        fp_shares_let_go();
+        CHECK(write(done[1], "d", 1) == 1 && read(go[0], &c, 1) == 1);
+        CHECK_EQ(fp_share_use(s), FP_CORRUPT);
+        CHECK_EQ(fp_share_use(gone), FP_CORRUPT);
         fp_share_decref(s);
         _exit(0);
     }
+    char c;
+    CHECK_EQ(read(done[0], &c, 1), 1);
+    int fd = s->fd;
     fp_share_decref(s);
+    fp_share_decref(gone);
+    mkfifo("/tmp/fastpool-test-fifo", 0600);
+    int fifo = open("/tmp/fastpool-test-fifo", O_RDWR);   /* who opens it to read must not wait */
+    CHECK(fifo >= 0 && dup2(fifo, fd) == fd);
     CHECK_EQ(write(go[1], "g", 1), 1);
     expect_success(child);
-    close(go[0]);
-    close(go[1]);
+    unlink("/tmp/fastpool-test-fifo");
+    for (int i = 0; i < 2; i++) {
+        close(go[i]);
+        close(done[i]);
+    }
+    close(fifo);
+    close(fd);
 }
 
 static void *
@@ -207,7 +220,7 @@ test_threads_and_forks(void)
     for (int i = 0; i < 20; i++) {
         pid_t child = fork();
         if (child == 0) {
-            fp_shares_let_go(getppid());
+            fp_shares_let_go();
             check_content(s);
             _exit(0);
         }

@@ -39,10 +39,10 @@ test_a_wake_is_for_one_sleeper(void)
     fp_sleep_announce(&m, 2);
     CHECK(fp_wake_one(&m));
     CHECK(!is_announced(0) && is_announced(2));
-    CHECK_EQ(fp_sleep(&m, 0), FP_OK);   /* the wake came first: no sleep */
+    CHECK_EQ(fp_sleep(&m, 0, FP_NEVER), FP_OK);   /* the wake came first: no sleep */
     fp_wake_arrived(&m, 0);
     CHECK(fp_wake_one(&m));
-    CHECK_EQ(fp_sleep(&m, 2), FP_OK);
+    CHECK_EQ(fp_sleep(&m, 2, FP_NEVER), FP_OK);
     fp_wake_arrived(&m, 2);
     CHECK(!fp_wake_one(&m));
 }
@@ -179,7 +179,7 @@ work(void *arg)
             fp_futex_wake(&executed, 1, false);
         }
         else {
-            fp_worker_wait(k);
+            fp_worker_wait(k, FP_NEVER);
         }
     }
     return NULL;
@@ -239,7 +239,7 @@ work_in_pairs(void *arg)
     fp_call call;
     for (int rc; (rc = fp_worker_next(k, &call)) != FP_CLOSED;) {
         if (rc != FP_OK) {
-            fp_worker_wait(k);
+            fp_worker_wait(k, FP_NEVER);
             continue;
         }
         u32 now = atomic_fetch_add(&met, 1) + 1;

@@ -12,7 +12,7 @@ def check(finished, stdout="", stderr="", code=0):
     assert (finished.returncode, finished.stdout, finished.stderr) == (code, stdout, stderr)
 
 
-def test_running_pools_in_every_place(run_script):
+def test_running_pools_in_every_place(run_script, is_fastpool):
     """Unused, dropped, in a cycle, kept by a module, of a thread that ended."""
     finished = run_script(
         """
@@ -33,7 +33,8 @@ def test_running_pools_in_every_place(run_script):
         """,
         ignore=DeprecationWarning,
     )
-    check(finished, finished.stdout)
+    # the standard library's Pool.__del__ may find its queue closed, by chance, and says so
+    check(finished, finished.stdout, "" if is_fastpool else finished.stderr)
     workers = finished.stdout.split()
     assert len(workers) == 5 and not any(processes.alive(worker) for worker in workers)
 
