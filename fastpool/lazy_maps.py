@@ -55,6 +55,10 @@ _COLLECTIONS: tuple[Iterable[Any], ...] = (
 _READ_BY_CONSUMER = frozenset(type(kind) for items in _COLLECTIONS for kind in (items, iter(items)))
 
 
+#: Items that are submitted without a look at what other threads want.
+_AT_ONCE = 64
+
+
 def default_buffersize(processes: int) -> int:
     """A thousand calls of 10 us each are 10 ms: what one Python thread may have to wait for another."""
     return max(1024, 16 * processes)
@@ -87,6 +91,9 @@ class _Sorted:
             return None
         return self.futures.popleft()
 
+    def __len__(self) -> int:
+        return len(self.ready) + len(self.futures)
+
     def find_ready(self) -> None:
         while self.futures and self.futures[0].done():
             self.ready.append(self.futures.popleft())
@@ -104,6 +111,9 @@ class _AsCompleted:
         if self.ready:
             return self.ready.popleft()
         return self.queue.get(-1 if timeout is None else timeout)
+
+    def __len__(self) -> int:
+        return len(self.ready) + len(self.queue)
 
     def find_ready(self) -> None:
         while (future := self.queue.get(0)) is not None:
@@ -164,6 +174,17 @@ class Line:
         if self.consumer_waits:
             self.consumer_waits = False
             self.consumer_bell.put(None)
+
+    def extend(self, submit: Submit, items: Iterable[Any]) -> bool:
+        """Put some at once. False: there are no more. For a consumer that reads the input itself: nobody waits meanwhile."""
+        calls, before = self.calls, self.submitted
+        try:
+            some = itertools.islice(items, min(self.room(), _AT_ONCE))
+            deque(map(calls.add, map(submit, some)), maxlen=0)  # no byte code is run for each
+        finally:
+            if calls is self.calls:  # not dropped meanwhile
+                self.submitted = self.taken + len(calls)
+        return self.submitted != before
 
     def wait_for_call(self, end: float | None) -> bool:
         """The consumer's, if there is none: is there one? Without one the input has ended, or time is over."""
@@ -246,10 +267,9 @@ class Feeder:
         line = self.line
         error: BaseException | None = None
         try:
-            for item in itertools.islice(self.items, line.room()):
-                if self.stopped:
+            for _ in range(0, line.room(), _AT_ONCE):
+                if self.stopped or not line.extend(self.submit, self.items):
                     break
-                line.put(self.submit(item))
         except Exception as why:
             error = why
         if error is not None or self.stopped or line.room() > 0:

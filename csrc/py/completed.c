@@ -21,6 +21,7 @@ typedef struct {
     entry *entries;              /* waited for */
     PyObject *done;              /* list: futures without a task, which have failed before they became one */
     Py_ssize_t taken;            /* of that list */
+    Py_ssize_t nentries;
 } fp_completion_queue;
 
 static void
@@ -35,6 +36,7 @@ unlink_entry(fp_completion_queue *q, entry *e)
     if (e->after != NULL) {
         e->after->before = e->before;
     }
+    q->nentries--;
 }
 
 static void
@@ -130,6 +132,7 @@ queue_add(PyObject *self, PyObject *future)
         e->after->before = e;
     }
     q->entries = e;
+    q->nentries++;
     fp_task_incref(f->task);
     fp_wait_add(q->pool->pool, &q->waiter, &e->node, f->task);
     Py_RETURN_NONE;
@@ -183,6 +186,13 @@ queue_get(PyObject *self, PyObject *arg)
     return f ? f : Py_NewRef(Py_None);
 }
 
+static Py_ssize_t
+queue_length(PyObject *self)
+{
+    fp_completion_queue *q = (fp_completion_queue *)self;
+    return q->nentries + PyList_GET_SIZE(q->done) - q->taken;
+}
+
 static PyMethodDef queue_methods[] = {
     {"add", queue_add, METH_O, PyDoc_STR("add($self, future, /)\n--\n\nHand it out once it is done.")},
     {"get", queue_get, METH_O, PyDoc_STR(
@@ -197,6 +207,7 @@ static PyType_Slot queue_slots[] = {
     {Py_tp_traverse, queue_traverse},
     {Py_tp_clear, queue_clear},
     {Py_tp_methods, queue_methods},
+    {Py_sq_length, queue_length},
     {Py_tp_doc, PyDoc_STR("CompletionQueue(pool)\n--\n\nFutures of one pool, handed out in the order of their completion.")},
     {0, NULL},
 };

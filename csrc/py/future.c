@@ -6,6 +6,8 @@
 
 #include <structmember.h>
 
+enum { UNPICKLING = 1, UNPICKLING_AND_WAITED_FOR = 2 };
+
 static fp_state *
 state_of(fp_future *f)
 {
@@ -119,8 +121,9 @@ wait_for_unpickler(fp_future *f)
         return -1;
     }
     while (fp_load_acquire(&f->unpickling)) {
+        fp_cas32(&f->unpickling, UNPICKLING, UNPICKLING_AND_WAITED_FOR);
         Py_BEGIN_ALLOW_THREADS
-        fp_futex_wait(&f->unpickling, 1, FP_NEVER, false);
+        fp_futex_wait(&f->unpickling, UNPICKLING_AND_WAITED_FOR, FP_NEVER, false);
         Py_END_ALLOW_THREADS
         if (PyErr_CheckSignals() < 0) {
             return -1;
@@ -171,11 +174,12 @@ materialize(fp_state *st, fp_future *f)
             }
             continue;
         }
-        fp_store_relaxed(&f->unpickling, 1);
+        fp_store_relaxed(&f->unpickling, UNPICKLING);
         f->unpickler = PyThread_get_thread_ident();
         int rc = take_outcome(st, f);
-        fp_store_release(&f->unpickling, 0);
-        fp_futex_wake(&f->unpickling, INT32_MAX, false);
+        if (atomic_exchange(&f->unpickling, 0) == UNPICKLING_AND_WAITED_FOR) {
+            fp_futex_wake(&f->unpickling, INT32_MAX, false);   /* a system call for each result would be dear */
+        }
         if (rc < 0) {
             return -1;
         }

@@ -27,7 +27,7 @@ typedef struct {
     PyObject *waiters;        /* list, or NULL for none */
     PyObject *condition;      /* threading.Condition, or NULL: nobody asked */
     PyObject *weakrefs;
-    fp_a32 unpickling;        /* futex: 1 while a thread unpickles */
+    fp_a32 unpickling;        /* futex: 0; 1 while a thread unpickles, 2 if others wait for it */
     unsigned long unpickler;  /* that thread */
     u8 state;                 /* FP_F_* */
     bool foreign;
