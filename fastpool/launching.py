@@ -120,14 +120,14 @@ class Team:
         if index is None:
             return None
         arguments = (self.attachment, index, os.getpid(), self.initializer, self.initargs, self.max_tasks)
-        process = None
+        process: BaseProcess | None = None
         outer = get_spawning_popen()  # a signal's handler may start a worker while another is being pickled
         try:
             process = self.make_process(target=self.target, args=arguments)
             with _interrupts_blocked(self.start_method):
                 process.start()
         except BaseException:
-            if process is not None and process.pid is not None:  # it came after the start: nobody knows that worker
+            if process is not None and getattr(process, "pid", None) is not None:  # it came after the start: nobody knows that worker
                 process.kill()
                 process.join()
             self.pool.cancel_worker(index)
