@@ -127,8 +127,8 @@ class Team:
             with _interrupts_blocked(self.start_method):
                 process.start()
         except BaseException:
-            if process is not None and getattr(process, "pid", None) is not None:  # it came after the start: nobody knows that worker
-                process.kill()
+            if process is not None and getattr(process, "pid", None) is not None:
+                process.kill()  # it came after the start: nobody would know that worker
                 process.join()
             self.pool.cancel_worker(index)
             raise
