@@ -20,18 +20,28 @@ fp_blocks_fini(fp_blocks *b)
     b->of_span = NULL;
 }
 
-static u32
-shift_for(u64 size)
+/* How many there are in a span. */
+static const u32 per_span[FP_BLOCK_CLASSES] = {FP_BLOCKS_PER_SPAN, 120, 60, 30, 15, 7, 3, 2};
+
+u64
+fp_blocks_size(u32 class)
 {
-    u32 shift = FP_BLOCK_MIN_SHIFT;
-    while (shift <= FP_BLOCK_MAX_SHIFT && (1ull << shift) < size) {
-        shift++;
+    return FP_SPAN / per_span[class] & ~(u64)(FP_LINE - 1);
+}
+
+/* FP_BLOCK_CLASSES: too large for any. */
+static u32
+class_for(u64 size)
+{
+    u32 c = 0;
+    while (c < FP_BLOCK_CLASSES && fp_blocks_size(c) < size) {
+        c++;
     }
-    return shift;
+    return c;
 }
 
 static fp_block_span *
-new_span(fp_blocks *b, u32 shift)
+new_span(fp_blocks *b, u32 class)
 {
     if (b->of_span == NULL) {
         b->of_span = calloc(b->shm->nspans, sizeof *b->of_span);
@@ -50,9 +60,9 @@ new_span(fp_blocks *b, u32 shift)
         free(s);
         return NULL;
     }
-    s->shift = shift;
+    s->class = class;
     b->of_span[s->span] = s;
-    b->with_room[shift - FP_BLOCK_MIN_SHIFT] = s;   /* the list was empty */
+    b->with_room[class] = s;   /* the list was empty */
     return s;
 }
 
@@ -69,34 +79,34 @@ first_free(const fp_block_span *s)
 bool
 fp_blocks_is_run(u64 size)
 {
-    return shift_for(size) > FP_BLOCK_MAX_SHIFT;
+    return class_for(size) == FP_BLOCK_CLASSES;
 }
 
 int
 fp_blocks_alloc(fp_blocks *b, u64 size, u64 *offset)
 {
-    u32 shift = shift_for(size);
-    if (shift > FP_BLOCK_MAX_SHIFT) {
+    u32 class = class_for(size);
+    if (class == FP_BLOCK_CLASSES) {
         return fp_spans_claim(b->shm, FP_SPAN_PARENT, 0, size, offset);
     }
-    fp_block_span **list = &b->with_room[shift - FP_BLOCK_MIN_SHIFT];
-    fp_block_span *s = *list != NULL ? *list : new_span(b, shift);
+    fp_block_span **list = &b->with_room[class];
+    fp_block_span *s = *list != NULL ? *list : new_span(b, class);
     if (s == NULL) {
         return FP_NOMEM;
     }
     u32 i = first_free(s);
     s->taken[i / 64] |= 1ull << (i % 64);
-    if (++s->used == FP_SPAN >> shift) {
+    if (++s->used == per_span[class]) {
         *list = s->next;
     }
-    *offset = b->shm->spans + (u64)s->span * FP_SPAN + ((u64)i << shift);
+    *offset = b->shm->spans + (u64)s->span * FP_SPAN + i * fp_blocks_size(class);
     return FP_OK;
 }
 
 static void
 give_span_back(fp_blocks *b, fp_block_span *s)
 {
-    fp_block_span **p = &b->with_room[s->shift - FP_BLOCK_MIN_SHIFT];
+    fp_block_span **p = &b->with_room[s->class];
     while (*p != s) {
         p = &(*p)->next;
     }
@@ -109,15 +119,15 @@ give_span_back(fp_blocks *b, fp_block_span *s)
 bool
 fp_blocks_free(fp_blocks *b, u64 offset, u64 size)
 {
-    if (shift_for(size) > FP_BLOCK_MAX_SHIFT) {
+    if (fp_blocks_is_run(size)) {
         fp_spans_free(b->shm, offset, size);
         return true;
     }
     u64 at = offset - b->shm->spans;
     fp_block_span *s = b->of_span[at / FP_SPAN];
-    fp_block_span **list = &b->with_room[s->shift - FP_BLOCK_MIN_SHIFT];
-    u32 i = (u32)((at % FP_SPAN) >> s->shift);
-    if (s->used-- == FP_SPAN >> s->shift) {
+    fp_block_span **list = &b->with_room[s->class];
+    u32 i = (u32)(at % FP_SPAN / fp_blocks_size(s->class));
+    if (s->used-- == per_span[s->class]) {
         s->next = *list;
         *list = s;
     }

@@ -2,8 +2,8 @@
  *
  * Memory    the bytes lie in spans that the parent owns; ALL bookkeeping is private, so no
  *           other process can damage it and no death can leave it half-written.
- * How       sizes up to half a span: powers of two, cut from spans of one size each, a bitmap
- *           per span. Above: a run of spans of its own.
+ * How       up to half a span: a few sizes, cut from spans of one size each, a bitmap per span. They are a little more
+ *           than powers of two, since a pickle of 16 KiB is a little more than its data. Above: a run of spans of its own.
  * Locking   the pool's lock.
  */
 #ifndef FP_BLOCKS_H
@@ -11,15 +11,13 @@
 
 #include "shm.h"
 
-#define FP_BLOCK_MIN_SHIFT 10u   /* 1 KiB */
-#define FP_BLOCK_MAX_SHIFT 17u   /* 128 KiB: half a span */
-#define FP_BLOCK_CLASSES (FP_BLOCK_MAX_SHIFT - FP_BLOCK_MIN_SHIFT + 1u)
-#define FP_BLOCKS_PER_SPAN (FP_SPAN >> FP_BLOCK_MIN_SHIFT)
+#define FP_BLOCK_CLASSES 8u
+#define FP_BLOCKS_PER_SPAN 240u   /* of the smallest */
 
 typedef struct fp_block_span {
     struct fp_block_span *next;           /* of this size, with room */
-    u32 span, shift, used;
-    u64 taken[FP_BLOCKS_PER_SPAN / 64];   /* bit i: block i is in use */
+    u32 span, class, used;
+    u64 taken[(FP_BLOCKS_PER_SPAN + 63u) / 64u];   /* bit i: block i is in use */
 } fp_block_span;
 
 typedef struct {
@@ -30,6 +28,8 @@ typedef struct {
 
 void fp_blocks_init(fp_blocks *b, const fp_shm *shm);
 void fp_blocks_fini(fp_blocks *b);
+/* Bytes of a block of that class, ascending. */
+u64 fp_blocks_size(u32 class);
 /* Is such a block a run of spans, which needs no lock and no bookkeeping? */
 bool fp_blocks_is_run(u64 size);
 /* 0 with `*offset`, or FP_NOMEM. */

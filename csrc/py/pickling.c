@@ -5,7 +5,7 @@
 
 #define PROTOCOL 5
 #define REUSE_BELOW (8u << 10)     /* after a longer stream a pickler's memo may be large, and clearing it stays slow */
-#define KEEP_WRITE (32u << 10)     /* a larger write stays where it is until the payload is written */
+#define KEEP_WRITE (8u << 10)     /* a larger write stays where it is until the payload is written */
 #define OUT_OF_BAND (4u << 10)     /* a smaller buffer goes in band */
 #define WITHOUT_GIL (256u << 10)
 

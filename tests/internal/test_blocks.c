@@ -41,8 +41,8 @@ static void
 test_small_ones_share_a_span(void)
 {
     fresh();
-    u64 at[FP_SPAN >> 10];
-    for (u32 i = 0; i < FP_SPAN >> 10; i++) {
+    u64 at[FP_BLOCKS_PER_SPAN];
+    for (u32 i = 0; i < FP_BLOCKS_PER_SPAN; i++) {
         at[i] = alloc(1000);
     }
     CHECK_EQ(spans_taken(), 1);
@@ -51,7 +51,7 @@ test_small_ones_share_a_span(void)
     fp_blocks_free(&b, at[50], 1000);
     CHECK_EQ(alloc(1), at[50]);
     fp_blocks_free(&b, more, 1024);
-    for (u32 i = 0; i < FP_SPAN >> 10; i++) {
+    for (u32 i = 0; i < FP_BLOCKS_PER_SPAN; i++) {
         fp_blocks_free(&b, at[i], 1000);
     }
     CHECK_EQ(spans_taken(), 1);   /* one is kept warm */
@@ -63,11 +63,11 @@ test_each_size_has_spans_of_its_own(void)
     fresh();
     u64 at[FP_BLOCK_CLASSES];
     for (u32 i = 0; i < FP_BLOCK_CLASSES; i++) {
-        at[i] = alloc(1ull << (FP_BLOCK_MIN_SHIFT + i));
+        at[i] = alloc(fp_blocks_size(i));
         CHECK_EQ(spans_taken(), i + 1);
     }
     for (u32 i = 0; i < FP_BLOCK_CLASSES; i++) {
-        fp_blocks_free(&b, at[i], 1ull << (FP_BLOCK_MIN_SHIFT + i));
+        fp_blocks_free(&b, at[i], fp_blocks_size(i));
     }
     CHECK_EQ(spans_taken(), FP_BLOCK_CLASSES);
 }
