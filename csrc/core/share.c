@@ -92,7 +92,8 @@ static bool
 is_sealed(int fd)
 {
     struct stat about;
-    return fstat(fd, &about) == 0 && S_ISREG(about.st_mode) && (fcntl(fd, F_GET_SEALS) & SEALS) == SEALS &&
+    int seals = fcntl(fd, F_GET_SEALS);   /* -1: not a memory file */
+    return seals >= 0 && (seals & SEALS) == SEALS && fstat(fd, &about) == 0 &&
            (u64)about.st_size > sizeof(fp_share_head);
 }
 

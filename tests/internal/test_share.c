@@ -84,6 +84,10 @@ test_another_file_is_noticed(void)
     CHECK_EQ(fp_write_at(fd, 0, bulk, sizeof bulk), FP_OK);
     CHECK_EQ(fp_share_open(getpid(), fd, s->token, &found), FP_CORRUPT);
     close(fd);
+    FILE *file = tmpfile();   /* on a disk, perhaps: whoever maps it may find it shorter */
+    CHECK(file != NULL && fwrite(bulk, sizeof bulk, 1, file) == 1 && fflush(file) == 0);
+    CHECK_EQ(fp_share_open(getpid(), fileno(file), s->token, &found), FP_CORRUPT);
+    fclose(file);
     CHECK(found == NULL);
     fp_share_decref(s);
     fp_share_decref(other);
