@@ -9,7 +9,6 @@ import pickle
 import resource
 import signal
 import threading
-import time
 
 import pytest
 
@@ -369,7 +368,7 @@ def test_unpickled_once_in_a_worker_even_if_it_rests_meanwhile(lib, make_pool):
     pool, shared = make_pool(1), lib.share(Counting())
     for _ in range(5):
         assert pool.submit(loads_of, shared).result() == 1
-        time.sleep(0.02)  # longer than a worker spins
+        eventually(lambda: all(map(processes.sleeping, pool._processes)))
 
 
 def test_one_value_for_all_threads(lib):
