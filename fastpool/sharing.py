@@ -76,8 +76,8 @@ class Shared(Generic[_T]):
             del self._value
 
 
-#: Held while a value that has been unpickled becomes the value.
-_first = threading.Lock()
+#: Held while a value that has been unpickled becomes the value. (Reentrant: a signal's handler may want it, too.)
+_first = threading.RLock()
 
 #: Those that this process has, by token.
 _known: weakref.WeakValueDictionary[bytes, Shared[Any]] = weakref.WeakValueDictionary()
@@ -156,7 +156,7 @@ def let_go_of_inherited() -> None:
 
 def _in_child() -> None:
     global _first
-    _first = threading.Lock()
+    _first = threading.RLock()
 
 
 os.register_at_fork(after_in_child=_in_child)
