@@ -90,7 +90,7 @@ class Team:
         self.max_tasks = max_tasks
         self.by_index: dict[int, BaseProcess] = {}
         self.threads: list[PatientThread] = []
-        self.ended = False  # no worker starts any more: set with `forking.forking` held
+        self.ended = False  # no worker starts any more; `end` sets it with `forking.forking` held
         start_thread = partial(_start_thread, self.threads, self.replaces)
         self.pool = _core.Pool(size, Future, start_thread, self.replaces, shared_memory or 0)
         self.attachment = worker.Attachment(*self.pool.attachment())

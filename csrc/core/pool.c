@@ -348,7 +348,6 @@ fp_pool_tell_courier(fp_pool *p, fp_task *t, bool though_done)
     return !done;
 }
 
-/* The one place where a task ends. Drops the pool's reference. */
 /* What it has kept alive; the last reference to much memory is for the manager to drop, which has time. */
 static void
 drop_holds_locked(fp_pool *p, fp_task *t)
@@ -375,6 +374,7 @@ free_dropped(fp_pool *p)
     fp_holds_free(dropped);
 }
 
+/* The one place where a task ends. Drops the pool's reference. */
 static void
 settle_locked(fp_pool *p, fp_task *t, u32 outcome)
 {

@@ -122,12 +122,20 @@ map(fp_share *s, const u8 *token)
     return FP_OK;
 }
 
+#define FD_PATH 64
+
+static void
+fd_path(char path[FD_PATH], int owner, int fd)
+{
+    snprintf(path, FD_PATH, "/proc/%d/fd/%d", owner, fd);
+}
+
 /* Whatever has that name by now, it must not make us wait, nor become our terminal. */
 static int
 open_of(int owner, int fd)
 {
-    char path[64];
-    snprintf(path, sizeof path, "/proc/%d/fd/%d", owner, fd);
+    char path[FD_PATH];
+    fd_path(path, owner, fd);
     int own = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
     return own < 0 ? FP_SYSTEM : own;
 }
@@ -312,19 +320,13 @@ fp_share_unuse(fp_share *s)
     pthread_mutex_unlock(&lock);
 }
 
-/* Could it be opened again? */
+/* Whether it still has this one or not: by the time that we look, it may have dropped it. */
 static bool
-is_at(const fp_share *s, int parent)
+may_look_into(int parent, const fp_share *s)
 {
-    struct stat here, there;
-    int fd = open_of(parent, s->fd);   /* the same number there */
-    if (fd < 0) {
-        return false;
-    }
-    bool same = fstat(s->fd, &here) == 0 && fstat(fd, &there) == 0 && here.st_dev == there.st_dev &&
-                here.st_ino == there.st_ino;
-    close(fd);
-    return same;
+    char path[FD_PATH], target[2];
+    fd_path(path, parent, s->fd);   /* the same number there */
+    return readlink(path, target, sizeof target) >= 0 || errno != EACCES;
 }
 
 void
@@ -334,7 +336,7 @@ fp_shares_let_go(void)
     pthread_mutex_lock(&lock);
     for (fp_share *s = all; s != NULL; s = s->next) {
         bool idle = s->process != here && s->uses == 0 && s->fd >= 0;
-        if (idle && (s->memory == NULL || is_at(s, parent))) {
+        if (idle && (s->memory == NULL || may_look_into(parent, s))) {
             s->parent = parent;
             s->parent_fd = s->fd;
             unmap(s);

@@ -53,7 +53,7 @@ fp_share_payload(const fp_share *s)
     return s->memory + s->mapped - s->size;
 }
 
-/* In a forked child: let go of what is the parent's and nobody uses, if it could be opened again. */
+/* In a forked child: let go of what is the parent's and nobody uses, unless we may not look into the parent. */
 void fp_shares_let_go(void);
 
 /* Those that a call on its way keeps alive. */

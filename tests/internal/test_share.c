@@ -182,18 +182,45 @@ test_parent_has_none_any_more(void)
     int fd = s->fd;
     fp_share_decref(s);
     fp_share_decref(gone);
-    mkfifo("/tmp/fastpool-test-fifo", 0600);
-    int fifo = open("/tmp/fastpool-test-fifo", O_RDWR);   /* who opens it to read must not wait */
+    char fifo_path[64];
+    snprintf(fifo_path, sizeof fifo_path, "/tmp/fastpool-test-fifo-%d", (int)getpid());
+    mkfifo(fifo_path, 0600);
+    int fifo = open(fifo_path, O_RDWR);   /* who opens it to read must not wait */
     CHECK(fifo >= 0 && dup2(fifo, fd) == fd);
     CHECK_EQ(write(go[1], "g", 1), 1);
     expect_success(child);
-    unlink("/tmp/fastpool-test-fifo");
+    unlink(fifo_path);
     for (int i = 0; i < 2; i++) {
         close(go[i]);
         close(done[i]);
     }
     close(fifo);
     close(fd);
+}
+
+/* A child that is slow to start does not keep what its parent has dropped meanwhile. */
+static void
+test_dropped_before_the_child_lets_go(void)
+{
+    int go[2];
+    CHECK(pipe(go) == 0);
+    int before = open_files();
+    fp_share *s = new_share();
+    pid_t child = fork();
+    if (child == 0) {
+        char c;
+        CHECK_EQ(read(go[0], &c, 1), 1);
+        fp_shares_let_go();
+        CHECK(s->memory == NULL);
+        CHECK_EQ(open_files(), before);
+        CHECK_EQ(fp_share_use(s), FP_CORRUPT);
+        _exit(0);
+    }
+    fp_share_decref(s);
+    CHECK_EQ(write(go[1], "g", 1), 1);
+    expect_success(child);
+    close(go[0]);
+    close(go[1]);
 }
 
 static void *
@@ -251,6 +278,7 @@ main(void)
     test_holds();
     test_child_lets_go();
     test_parent_has_none_any_more();
+    test_dropped_before_the_child_lets_go();
     test_threads_and_forks();
     return 0;
 }

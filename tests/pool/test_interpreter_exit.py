@@ -34,7 +34,8 @@ def test_running_pools_in_every_place(run_script, is_fastpool):
         ignore=DeprecationWarning,
     )
     # the standard library's Pool.__del__ may find its queue closed, by chance, and says so
-    check(finished, finished.stdout, "" if is_fastpool else finished.stderr)
+    noise = not is_fastpool and finished.stderr.startswith("Exception ignored in: <function Pool.__del__")
+    check(finished, finished.stdout, finished.stderr if noise else "")
     workers = finished.stdout.split()
     assert len(workers) == 5 and not any(processes.alive(worker) for worker in workers)
 
