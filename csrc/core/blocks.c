@@ -20,13 +20,18 @@ fp_blocks_fini(fp_blocks *b)
     b->of_span = NULL;
 }
 
-/* How many there are in a span. */
-static const u32 per_span[FP_BLOCK_CLASSES] = {FP_BLOCKS_PER_SPAN, 120, 60, 30, 15, 7, 3, 2};
+#define CLASS(n) {n, FP_SPAN / (n) & ~(FP_LINE - 1)}
+
+/* So many in a span, of so many bytes each. */
+static const struct {
+    u32 count, size;
+} classes[FP_BLOCK_CLASSES] = {CLASS(FP_BLOCKS_PER_SPAN), CLASS(120), CLASS(60), CLASS(30),
+                               CLASS(15), CLASS(7), CLASS(3), CLASS(2)};
 
 u64
 fp_blocks_size(u32 class)
 {
-    return FP_SPAN / per_span[class] & ~(u64)(FP_LINE - 1);
+    return classes[class].size;
 }
 
 /* FP_BLOCK_CLASSES: too large for any. */
@@ -34,7 +39,7 @@ static u32
 class_for(u64 size)
 {
     u32 c = 0;
-    while (c < FP_BLOCK_CLASSES && fp_blocks_size(c) < size) {
+    while (c < FP_BLOCK_CLASSES && classes[c].size < size) {
         c++;
     }
     return c;
@@ -79,7 +84,13 @@ first_free(const fp_block_span *s)
 bool
 fp_blocks_is_run(u64 size)
 {
-    return class_for(size) == FP_BLOCK_CLASSES;
+    return size > classes[FP_BLOCK_CLASSES - 1].size;
+}
+
+bool
+fp_blocks_has_room(const fp_blocks *b, u64 size)
+{
+    return b->with_room[class_for(size)] != NULL;
 }
 
 int
@@ -96,7 +107,7 @@ fp_blocks_alloc(fp_blocks *b, u64 size, u64 *offset)
     }
     u32 i = first_free(s);
     s->taken[i / 64] |= 1ull << (i % 64);
-    if (++s->used == per_span[class]) {
+    if (++s->used == classes[class].count) {
         *list = s->next;
     }
     *offset = b->shm->spans + (u64)s->span * FP_SPAN + i * fp_blocks_size(class);
@@ -127,7 +138,7 @@ fp_blocks_free(fp_blocks *b, u64 offset, u64 size)
     fp_block_span *s = b->of_span[at / FP_SPAN];
     fp_block_span **list = &b->with_room[s->class];
     u32 i = (u32)(at % FP_SPAN / fp_blocks_size(s->class));
-    if (s->used-- == per_span[s->class]) {
+    if (s->used-- == classes[s->class].count) {
         s->next = *list;
         *list = s;
     }

@@ -32,6 +32,8 @@ void fp_blocks_fini(fp_blocks *b);
 u64 fp_blocks_size(u32 class);
 /* Is such a block a run of spans, which needs no lock and no bookkeeping? */
 bool fp_blocks_is_run(u64 size);
+/* Is there one of that size, or would another span be needed? Not for runs. */
+bool fp_blocks_has_room(const fp_blocks *b, u64 size);
 /* 0 with `*offset`, or FP_NOMEM. */
 int fp_blocks_alloc(fp_blocks *b, u64 size, u64 *offset);
 /* True if spans have come free. */

@@ -248,6 +248,9 @@ claim_room(fp_pool *p, u64 size, u64 *block)
     }
     else {
         pthread_mutex_lock(&p->lock);
+        if (!fp_blocks_has_room(&p->blocks, size)) {
+            fp_pool_pump_locked(p);   /* what has ended meanwhile leaves memory that is warm */
+        }
         rc = fp_blocks_alloc(&p->blocks, size, block);
     }
     if (rc == FP_OK) {

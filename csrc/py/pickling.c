@@ -1,10 +1,13 @@
 #include "pickling.h"
+#include "atoms.h"
 #include "errors.h"
 #include "shared.h"
 #include "../core/error.h"
+#include "../core/os.h"
 
 #define PROTOCOL 5
-#define REUSE_BELOW (8u << 10)     /* after a longer stream a pickler's memo may be large, and clearing it stays slow */
+#define SMALL_STREAM (8u << 10)    /* a longer one may have made the memo large, and clearing it stays slow */
+#define SLOW_CLEAR 1000u           /* ns: to make another pickler costs about twice as much */
 #define KEEP_WRITE (8u << 10)     /* a larger write stays where it is until the payload is written */
 #define OUT_OF_BAND (4u << 10)     /* a smaller buffer goes in band */
 #define WITHOUT_GIL (256u << 10)
@@ -39,10 +42,10 @@ keep_write(fp_writer *w, const Py_buffer *view)
     return true;
 }
 
-static bool
-copy_write(fp_writer *w, const Py_buffer *view)
+bool
+fp_writer_append(fp_writer *w, const void *data, size_t n)
 {
-    size_t size = w->size + (size_t)view->len;
+    size_t size = w->size + n;
     if (size > w->capacity) {
         size_t capacity = size < 512 ? 1024 : size + size / 2;
         u8 *bigger = PyMem_RawRealloc(w->data, capacity);
@@ -53,25 +56,30 @@ copy_write(fp_writer *w, const Py_buffer *view)
         w->data = bigger;
         w->capacity = capacity;
     }
-    memcpy(w->data + w->size, view->buf, (size_t)view->len);
+    memcpy(w->data + w->size, data, n);
     w->size = size;
     return true;
+}
+
+bool
+fp_writer_take(fp_writer *w, PyObject *data)
+{
+    Py_buffer view;
+    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
+        return false;
+    }
+    bool keep = view.len > KEEP_WRITE;
+    bool ok = keep ? keep_write(w, &view) : fp_writer_append(w, view.buf, (size_t)view.len);
+    if (!keep || !ok) {
+        PyBuffer_Release(&view);
+    }
+    return ok;
 }
 
 static PyObject *
 writer_write(PyObject *self, PyObject *data)
 {
-    fp_writer *w = (fp_writer *)self;
-    Py_buffer view;
-    if (PyObject_GetBuffer(data, &view, PyBUF_SIMPLE) < 0) {
-        return NULL;
-    }
-    bool keep = view.len > KEEP_WRITE;
-    bool ok = keep ? keep_write(w, &view) : copy_write(w, &view);
-    if (!keep || !ok) {
-        PyBuffer_Release(&view);
-    }
-    return ok ? Py_NewRef(Py_None) : NULL;
+    return fp_writer_take((fp_writer *)self, data) ? Py_NewRef(Py_None) : NULL;
 }
 
 /* A pickler's buffer_callback: true if the buffer is to go in band. */
@@ -357,6 +365,7 @@ pickler_new(fp_state *st)
     if (pickler != NULL) {
         p->dump = PyObject_GetAttr(pickler, st->s_dump);
         p->clear_memo = PyObject_GetAttr(pickler, st->s_clear_memo);
+        p->is_reusable = true;
         Py_DECREF(pickler);
     }
     if (p != NULL && (p->dump == NULL || p->clear_memo == NULL)) {
@@ -383,6 +392,33 @@ pickler_drop(fp_pickler *p)
     PyErr_Restore(type, value, traceback);
 }
 
+/* For the next object; a pickler whose memo has grown is not used again. False with an exception. */
+static bool
+clear_memo(fp_pickler *p)
+{
+    u64 stream = p->writer->size;
+    for (size_t i = 0; i < p->writer->nwrites; i++) {
+        stream += (u64)p->writer->writes[i].view.len;
+    }
+    u64 before = stream > SMALL_STREAM ? fp_now() : 0;
+    if (!call_for_none(PyObject_CallNoArgs(p->clear_memo))) {
+        return false;
+    }
+    p->is_reusable = before == 0 || fp_now() - before < SLOW_CLEAR;
+    return true;
+}
+
+/* -1 with an exception. */
+static int
+write_object(fp_pickler *p, PyObject *object)
+{
+    int rc = fp_atoms_write(p->writer, object);
+    if (rc != 0) {
+        return rc;
+    }
+    return call_for_none(PyObject_CallOneArg(p->dump, object)) && clear_memo(p) ? 0 : -1;
+}
+
 static fp_pickler *
 pickle(fp_state *st, PyObject *object, bool of_call)
 {
@@ -394,8 +430,7 @@ pickle(fp_state *st, PyObject *object, bool of_call)
         return NULL;
     }
     p->writer->of_call = of_call;
-    if (!call_for_none(PyObject_CallOneArg(p->dump, object)) ||
-        !call_for_none(PyObject_CallNoArgs(p->clear_memo)) || lay_out_payload(p) < 0) {
+    if (write_object(p, object) < 0 || lay_out_payload(p) < 0) {
         pickler_drop(p);
         return NULL;
     }
@@ -437,9 +472,8 @@ fp_pickler_take_holds(fp_pickler *p)
 void
 fp_pickler_give_back(fp_state *st, fp_pickler *p)
 {
-    bool reuse = p->dump != NULL && p->payload.stream < REUSE_BELOW;
     drop_payload(p);
-    if (!reuse) {
+    if (!p->is_reusable) {
         pickler_free(p);
         return;
     }

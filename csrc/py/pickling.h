@@ -37,7 +37,8 @@ typedef struct {
 typedef struct fp_pickler {
     struct fp_pickler *next;
     fp_writer *writer;
-    PyObject *dump, *clear_memo;   /* bound methods of one ForkingPickler; NULL: not to be used again */
+    PyObject *dump, *clear_memo;   /* bound methods of one ForkingPickler */
+    bool is_reusable;
     fp_payload payload;
     fp_piece one;                  /* its only piece, mostly */
     fp_piece *pieces;              /* else: malloc */
@@ -45,6 +46,10 @@ typedef struct fp_pickler {
 } fp_pickler;
 
 extern PyType_Spec fp_writer_spec, fp_reducers_spec;
+
+/* Append; a large buffer is kept instead. False with an exception. */
+bool fp_writer_append(fp_writer *w, const void *data, size_t n);
+bool fp_writer_take(fp_writer *w, PyObject *data);
 
 /* Pickle `object`: a pickler whose `payload` is ready, to be given back; NULL with an exception. */
 fp_pickler *fp_pickle(fp_state *st, PyObject *object);

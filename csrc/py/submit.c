@@ -262,9 +262,14 @@ place(fp_pool_object *p, const fp_payload *payload, u64 *block)
         return FP_OK;
     }
     int rc;
-    Py_BEGIN_ALLOW_THREADS
-    rc = fp_pool_room(p->pool, payload->size, block);
-    Py_END_ALLOW_THREADS
+    if (!fp_blocks_is_run(payload->size)) {
+        rc = fp_pool_room(p->pool, payload->size, block);
+    }
+    else {
+        Py_BEGIN_ALLOW_THREADS
+        rc = fp_pool_room(p->pool, payload->size, block);
+        Py_END_ALLOW_THREADS
+    }
     if (rc == FP_OK) {
         fp_payload_copy(payload, fp_shm_at(&p->pool->shm, *block));
     }

@@ -1,4 +1,5 @@
 #include "unpickling.h"
+#include "atoms.h"
 #include "errors.h"
 #include "../core/error.h"
 #include "../core/os.h"
@@ -232,6 +233,10 @@ load_view(fp_state *st, const u8 *data, u64 stream, PyObject *buffers)
 PyObject *
 fp_unpickle_stream(fp_state *st, const u8 *data, u64 stream, PyObject *buffers)
 {
+    PyObject *object = fp_atoms_read(data, stream);
+    if (object != NULL || PyErr_Occurred()) {
+        return object;
+    }
     return stream < COPY_BELOW  ? load_small(st, data, stream, buffers)
            : stream < READ_FROM ? load_view(st, data, stream, buffers)
                                 : load_by_reader(st, data, stream, buffers);

@@ -4,7 +4,7 @@ import array
 import pickle
 
 #: A payload travels in another way from each of these sizes on.
-THRESHOLDS = [464, 4 << 10, 16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20]
+THRESHOLDS = [464, 4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10, 128 << 10, 256 << 10, 1 << 20]
 SIZES = sorted({0, 1, *(size + step for size in THRESHOLDS for step in (-100, -1, 0, 1, 100))})
 
 

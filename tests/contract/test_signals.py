@@ -133,10 +133,12 @@ def test_interrupt_of_an_idle_worker_is_ignored(make_pool):
     assert pid in pool._processes and not pool._broken
 
 
-def test_handler_does_not_wait_for_the_next_task(make_pool, make_gate, is_fastpool):
+@pytest.mark.fastpool_only("the standard library sleeps through a signal that comes between its last look and its sleep")
+@pytest.mark.methods("fork")  # it is about the program alone
+def test_handler_does_not_wait_for_the_next_task(make_pool, make_gate):
     """A signal that arrives while results stream in, in a moment when nobody sleeps, is handled all the same."""
     pool, arrived = make_pool(1), []
-    rounds = 20 if is_fastpool else 2  # that moment is only ours
+    rounds = 20
 
     def handler(signum, frame):
         arrived.append(time.monotonic())
