@@ -90,7 +90,7 @@ class Mpire:
         return self.pool.apply(fn, args)
 
     def map(self, fn: Callable[..., Any], items: Iterable[Any]) -> list[Any]:
-        return self.pool.map(fn, [(item,) for item in items], chunk_size=1)
+        return self.pool.map(fn, [(item,) for item in items], chunk_size=1, concatenate_numpy_output=False)
 
     def close(self) -> None:
         self.pool.stop_and_join()

@@ -2,8 +2,8 @@
 
 A test that names the fixture ``lib`` runs once over the standard library and once over fastpool;
 one that names ``start_method`` (or ``pool``, or ``make_pool``) runs under each start method too.
-Outside of tests/contract and tests/faults, forkserver and the standard library's other methods than
-fork are left out unless they are asked for: half of the time for what the others have shown already.
+Outside of tests/contract and tests/faults only fork is used unless another one is asked for with --start-method:
+a third of the time for what the others have shown already.
 """
 
 import concurrent.futures
@@ -87,13 +87,9 @@ def _is_wanted(item, wanted):
 
 
 def _is_run_unasked(item, params):
-    if "start_method" not in params or item.path.parent.name in THOROUGH:
-        return True
     marker = item.get_closest_marker("methods")
-    first, *others = marker.args if marker else START_METHODS
-    if params.get("lib") == "stdlib":
-        return params["start_method"] == first
-    return params["start_method"] != "forkserver" or "spawn" not in others
+    first, *_ = marker.args if marker else START_METHODS
+    return item.path.parent.name in THOROUGH or params.get("start_method", first) == first
 
 
 @pytest.fixture(scope="session")
