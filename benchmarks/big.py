@@ -6,9 +6,11 @@ warm; results are checked. What is not installed is left out: pip install 'fastp
 """
 
 import argparse
+import gc
 import importlib.util
 import json
 import os
+import pickle
 import statistics
 import subprocess
 import sys
@@ -82,14 +84,35 @@ def numpy_echo(peer: Any) -> float:
 def map_arrays(count: int, size: int) -> Callable[[Any], float]:
     def measure(peer: Any) -> float:
         arrays = [make_array(size // 8) for _ in range(count)]
-        return repeated(lambda: peer.map(echo, arrays), lambda result: len(result) == count and result[-1][-1] == 1, 3) * 1e3
+        return (
+            repeated(lambda: peer.map(echo, arrays), lambda result: len(result) == count and result[-1][-1] == 1, 3)
+            * 1e3
+        )
 
     return measure
 
 
+def make_records() -> dict[str, Any]:
+    return {f"name-{i}": {"id": i, "score": i / 7, "tags": ["a", "b", str(i)]} for i in range(100_000)}
+
+
 def records(peer: Any) -> float:
-    data = {f"name-{i}": {"id": i, "score": i / 7, "tags": ["a", "b", str(i)]} for i in range(100_000)}
+    data = make_records()
     return repeated(lambda: peer.call(echo, data), lambda result: result == data, 3) * 1e3
+
+
+def records_transport(peer: Any) -> float:
+    """Percent of the time of an echo that pickle alone, both ways in one process, does not need."""
+    data = make_records()
+
+    def by_pickle_alone() -> Any:
+        gc.disable()
+        result = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(data, 5)), 5))
+        gc.enable()
+        return result
+
+    alone = repeated(by_pickle_alone, lambda result: result == data, 5)
+    return 100 * (1 - alone / repeated(lambda: peer.call(echo, data), lambda result: result == data, 5))
 
 
 def frame(peer: Any) -> float:
@@ -104,7 +127,10 @@ def frame(peer: Any) -> float:
     )
     whole["text"] = whole["text"].astype("category")
     pieces = [whole.iloc[start : start + rows // 10] for start in range(0, rows, rows // 10)]
-    return repeated(lambda: peer.map(aggregate, pieces), lambda result: len(result) == 10 and len(result[0]) == 1000, 3) * 1e3
+    return (
+        repeated(lambda: peer.map(aggregate, pieces), lambda result: len(result) == 10 and len(result[0]) == 1000, 3)
+        * 1e3
+    )
 
 
 def small_argument(size: int) -> Callable[[Any], float]:
@@ -180,11 +206,18 @@ ROWS = {
     "numpy_result": Row("NumPy 64 MiB, result only", "ms", numpy_result, 7, 12),
     "numpy_echo": Row("NumPy 64 MiB, echo", "ms", numpy_echo, 7, 12),
     "map_arrays": Row("map over 200 arrays of 1 MiB, in and out", "ms", map_arrays(200, MIB), 4, 8),
-    "pool_map_arrays": Row("Pool.map over 64 arrays of 4 MiB, in and out", "ms", map_arrays(64, 4 * MIB), 4, 8, peers.POOLS),
+    "pool_map_arrays": Row(
+        "Pool.map over 64 arrays of 4 MiB, in and out", "ms", map_arrays(64, 4 * MIB), 4, 8, peers.POOLS
+    ),
     "records": Row("dict of 100,000 records, echo", "ms", records, 1),
+    "records_transport": Row(
+        "the same: the transport's own share", "%", records_transport, 10, only=("std", "fastpool"), ceiling=True
+    ),
     "frame": Row("DataFrame of 104 MB, groupby over 10 pieces", "ms", frame, 2, 4),
     "peak": Row("peak memory above rest, echo of 128 MiB", "MiB", peak_memory, 1, None, only=EXECUTORS),
-    "argument_1k": Row("argument of 1 KiB, against one of 0 bytes", "x", small_argument(KIB), 1.3, only=EXECUTORS, ceiling=True),
+    "argument_1k": Row(
+        "argument of 1 KiB, against one of 0 bytes", "x", small_argument(KIB), 1.3, only=EXECUTORS, ceiling=True
+    ),
     "argument_16k": Row("argument of 16 KiB, the same", "x", small_argument(16 * KIB), 2, only=EXECUTORS, ceiling=True),
 }
 

@@ -56,7 +56,9 @@ def draw(sizes: list[int], table: dict[str, list[float]], picture: str) -> None:
     figure, (times, rates) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
     for name, seconds in table.items():
         times.loglog(sizes, [second * 1e6 for second in seconds], marker="o", label=NAMES[name])
-        rates.loglog(sizes, [2 * size / second / 1e9 for size, second in zip(sizes, seconds)], marker="o", label=NAMES[name])
+        rates.loglog(
+            sizes, [2 * size / second / 1e9 for size, second in zip(sizes, seconds)], marker="o", label=NAMES[name]
+        )
     for axes, label in ((times, "microseconds for an echo"), (rates, "GB/s, there and back")):
         axes.set_xlabel("bytes")
         axes.set_xscale("log", base=2)

@@ -45,7 +45,10 @@ def fill(pool, gate):
 def test_order_is_kept(make_pool, gate, mailbox):
     pool = make_pool(1)
     calls = fill(pool, gate)
-    numbers = [pool.submit(tasks.announce, mailbox) if n % 2 else pool.submit(first_byte, Holder(b"a" * MIB)) for n in range(20)]
+    numbers = [
+        pool.submit(tasks.announce, mailbox) if n % 2 else pool.submit(first_byte, Holder(b"a" * MIB))
+        for n in range(20)
+    ]
     after = pool.submit(tasks.double, 21)
     gate.open()
     assert after.result(PATIENCE) == 42

@@ -235,6 +235,106 @@ test_the_deads_are_freed_and_nobody_elses(void)
     CHECK_EQ(owned_by(FP_SPAN_FREE), NSPANS - 2);
 }
 
+/* ------------------------------------------------------------- any trace */
+
+#define ACTORS 4u   /* the parent and three workers */
+#define RUNS 40u
+
+typedef struct {
+    u64 at, size;
+    u32 owner;
+    u8 mark;
+} run;
+
+static u32
+run_spans(const run *r)
+{
+    return (u32)((r->size + SPAN - 1) / SPAN);
+}
+
+/* Each span belongs to the run that lies there, or to nobody; what was written is still there. */
+static void
+check_runs(const run *runs)
+{
+    u32 expected[NSPANS] = {FP_SPAN_FREE};
+    for (u32 i = 0; i < RUNS; i++) {
+        for (u32 k = 0; runs[i].size > 0 && k < run_spans(&runs[i]); k++) {
+            u64 span = (runs[i].at - m.spans) / SPAN + k;
+            CHECK_EQ(expected[span], FP_SPAN_FREE);
+            expected[span] = runs[i].owner;
+            CHECK_EQ(fp_shm_at(&m, runs[i].at)[k * SPAN], runs[i].mark);
+        }
+    }
+    for (u32 i = 0; i < NSPANS; i++) {
+        CHECK_EQ(owner_of(m.spans + i * SPAN), expected[i]);
+    }
+}
+
+static void
+make_run(run *r, u32 owner, u64 *seed)
+{
+    r->size = 1 + check_random(seed) % (8 * SPAN);
+    r->at = claim(owner, (u32)(check_random(seed) % NSPANS), r->size);
+    r->owner = owner;
+    r->mark = (u8)check_random(seed);
+    for (u32 k = 0; r->at != 0 && k < run_spans(r); k++) {
+        fp_shm_at(&m, r->at)[k * SPAN] = r->mark;
+    }
+    r->size = r->at ? r->size : 0;
+}
+
+/* The parent's become free, as after a reply that was read; a worker's the parent's, as at its reply. */
+static void
+end_run(run *r)
+{
+    if (r->owner == FP_SPAN_PARENT) {
+        fp_spans_free(&m, r->at, r->size);
+        r->size = 0;
+    }
+    else {
+        CHECK_EQ(fp_spans_take_over(&m, r->owner - FP_SPAN_WORKER, r->at, r->size), FP_OK);
+        r->owner = FP_SPAN_PARENT;
+    }
+}
+
+static void
+end_worker(run *runs, u32 w)
+{
+    fp_spans_free_of(&m, w);
+    for (u32 i = 0; i < RUNS; i++) {
+        if (runs[i].owner == FP_SPAN_WORKER + w) {
+            runs[i].size = 0;
+        }
+    }
+}
+
+/* Claimed, handed over, freed, trimmed, and left by workers that die, in any order. */
+static void
+test_any_trace(void)
+{
+    run runs[RUNS] = {{0}};
+    u64 seed = fp_now();
+    printf("  seed %llu\n", (unsigned long long)seed);
+    fresh();
+    for (u32 step = 0; step < 20000; step++) {
+        run *r = &runs[check_random(&seed) % RUNS];
+        u32 actor = (u32)(check_random(&seed) % ACTORS), what = (u32)(check_random(&seed) % 100);
+        if (what == 0 && actor > 0) {
+            end_worker(runs, actor - 1);
+        }
+        else if (what == 1) {
+            fp_spans_trim(&m, (u32)(check_random(&seed) % 8));
+        }
+        else if (r->size > 0) {
+            end_run(r);
+        }
+        else {
+            make_run(r, actor ? FP_SPAN_WORKER + actor - 1 : FP_SPAN_PARENT, &seed);
+        }
+        check_runs(runs);
+    }
+}
+
 /* ------------------------------------------------------------- many at once */
 
 #define THREADS 3u
@@ -289,6 +389,7 @@ main(void)
     test_trimming_while_spans_are_used();
     test_only_a_workers_own_run_is_taken_over();
     test_the_deads_are_freed_and_nobody_elses();
+    test_any_trace();
     test_no_span_has_two_owners();
     return 0;
 }
