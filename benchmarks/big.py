@@ -107,9 +107,10 @@ def records_transport(peer: Any) -> float:
 
     def by_pickle_alone() -> Any:
         gc.disable()
-        result = pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(data, 5)), 5))
-        gc.enable()
-        return result
+        try:
+            return pickle.loads(pickle.dumps(pickle.loads(pickle.dumps(data, 5)), 5))
+        finally:
+            gc.enable()
 
     alone = repeated(by_pickle_alone, lambda result: result == data, 5)
     return 100 * (1 - alone / repeated(lambda: peer.call(echo, data), lambda result: result == data, 5))

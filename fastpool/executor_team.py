@@ -39,8 +39,8 @@ class ExecutorTeam(Team):
     def processes(self) -> list[BaseProcess]:
         return list(self.by_pid.values())
 
-    def _give_up(self) -> None:
-        super()._give_up()
+    def give_up(self) -> None:
+        super().give_up()
         self.by_pid.clear()
 
     def close_with(self, executor: object) -> None:

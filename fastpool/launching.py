@@ -159,10 +159,11 @@ class Team:
             for index in self.by_index:
                 self._watch(index)
         except BaseException:
-            self._give_up()
+            self.give_up()
             raise
 
-    def _give_up(self) -> None:
+    def give_up(self) -> None:
+        """End all, before there is a manager."""
         for process in self.processes():
             if process.exitcode is None:
                 process.terminate()
@@ -266,10 +267,15 @@ class Manager(PatientThread):
 
 
 def start_manager(team: Team) -> Manager:
-    """The thread for a team whose first workers have been started."""
+    """The thread for a team whose first workers have been started; they end if it cannot be had."""
     manager = Manager(team)
     with forking.registering:  # a thread may make its first call while the main thread ends
-        manager.start()
+        try:
+            manager.start()
+        except BaseException:
+            if not manager.is_alive():
+                team.give_up()
+            raise
         if not team.replaces:
             forking.managers.add(manager)
             if forking.exiting:

@@ -326,7 +326,11 @@ may_look_into(int parent, const fp_share *s)
 {
     char path[FD_PATH], target[2];
     fd_path(path, parent, s->fd);   /* the same number there */
-    return readlink(path, target, sizeof target) >= 0 || errno != EACCES;
+    if (readlink(path, target, sizeof target) >= 0) {
+        return true;
+    }
+    *strrchr(path, '/') = 0;
+    return errno == ENOENT && access(path, X_OK) == 0;
 }
 
 void

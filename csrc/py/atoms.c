@@ -2,7 +2,7 @@
 
 #include <string.h>
 
-#define SHORT_BELOW (64u << 10)   /* longer ones pickle does not copy either */
+#define SHORT_BELOW (64u << 10)   /* longer ones pickle does not copy either; nor are longer pickles ours */
 #define ITEMS 3                   /* of a tuple that has an opcode of its own */
 
 enum {
@@ -250,19 +250,19 @@ finish(fp_source *s, u8 opcode, PyObject **items, Py_ssize_t n)
 PyObject *
 fp_atoms_read(const u8 *data, u64 size)
 {
-    if (size < 4 || size > SHORT_BELOW * (ITEMS + 1) || data[0] != PROTO || data[1] != 5) {
+    if (size < 4 || size >= SHORT_BELOW || data[0] != PROTO || data[1] != 5) {
         return NULL;
     }
     fp_source s = {data + 2, size - 2};
-    PyObject *items[ITEMS + 1] = {NULL}, *whole = NULL;
+    PyObject *items[ITEMS] = {NULL}, *whole = NULL;
     Py_ssize_t n = 0;
     const u8 *opcode;
-    while (n <= ITEMS && (opcode = take(&s, 1)) != NULL) {
+    while ((opcode = take(&s, 1)) != NULL) {
         if (*opcode == STOP || (*opcode >= TUPLE1 && *opcode <= TUPLE3)) {
             whole = finish(&s, *opcode, items, n);
             break;
         }
-        if ((items[n] = read_atom(&s, *opcode)) == NULL) {
+        if (n == ITEMS || (items[n] = read_atom(&s, *opcode)) == NULL) {
             break;
         }
         n++;

@@ -13,7 +13,7 @@
 /* 1: written; 0: pickle's business, nothing is written; -1 with an exception. */
 int fp_atoms_write(fp_writer *w, PyObject *object);
 
-/* NULL without an exception: pickle's business. */
+/* NULL with an exception (no memory), or without one: pickle's business. */
 PyObject *fp_atoms_read(const u8 *data, u64 size);
 
 #endif

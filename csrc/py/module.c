@@ -83,7 +83,6 @@ borrow(fp_state *st)
         const char *module, *name;
     } wanted[] = {
         {&st->loads, "pickle", "loads"},
-        {&st->Unpickler, "pickle", "Unpickler"},
         {&st->ForkingPickler, "multiprocessing.reduction", "ForkingPickler"},
         {&st->copyreg_reducers, "copyreg", "dispatch_table"},
         {&st->BaseFuture, "concurrent.futures._base", "Future"},
@@ -134,6 +133,19 @@ intern(fp_state *st)
     return st->buffers_keyword ? 0 : -1;
 }
 
+/* A subclass of pickle's own. */
+static int
+add_unpickler(PyObject *module, fp_state *st)
+{
+    PyObject *base = import_from("pickle", "Unpickler");
+    if (base != NULL) {
+        st->find_class = PyObject_GetAttrString(base, "find_class");
+        st->Unpickler = PyType_FromModuleAndSpec(module, &fp_unpickler_spec, base);
+        Py_DECREF(base);
+    }
+    return st->find_class != NULL && st->Unpickler != NULL ? 0 : -1;
+}
+
 static int
 module_exec(PyObject *module)
 {
@@ -143,6 +155,7 @@ module_exec(PyObject *module)
         add_type(module, &fp_pages_spec, &st->Pages) < 0 ||
         add_type(module, &fp_writer_spec, &st->Writer) < 0 ||
         add_type(module, &fp_reader_spec, &st->Reader) < 0 ||
+        add_unpickler(module, st) < 0 ||
         add_type(module, &fp_reducers_spec, &st->Reducers) < 0 ||
         add_type(module, &fp_future_spec, &st->Future) < 0 ||
         add_type(module, &fp_pool_object_spec, &st->Pool) < 0 ||
@@ -155,7 +168,7 @@ module_exec(PyObject *module)
 }
 
 #define EACH_OBJECT(X)                                                                              \
-    X(Pages) X(Shared) X(open_shared) X(kept) X(kept_before) X(s_reduce_shared) X(s_pages) X(Writer) X(Reader) X(Reducers) X(Future) X(Pool) X(Executor) X(WaitSet) X(CompletionQueue) X(loads) X(Unpickler) X(ForkingPickler) X(BaseFuture)     \
+    X(Pages) X(Shared) X(open_shared) X(kept) X(kept_before) X(s_reduce_shared) X(s_pages) X(Writer) X(Reader) X(Reducers) X(Future) X(Pool) X(Executor) X(WaitSet) X(CompletionQueue) X(loads) X(Unpickler) X(find_class) X(ForkingPickler) X(BaseFuture)     \
     X(CancelledError) X(TimeoutError) X(Condition) X(modules) X(s_dump) X(s_clear_memo) X(s_dispatch_table) X(forking_reducers) X(copyreg_reducers)          \
     X(s_prepare) X(s_module) X(s_qualname) X(s_load) X(s_take_buffer) X(buffers_keyword)                                                          \
     X(state_names[0]) X(state_names[1]) X(state_names[2]) X(state_names[3]) X(state_names[4])

@@ -6,7 +6,8 @@
 #include "../core/os.h"
 
 #define PROTOCOL 5
-#define SMALL_STREAM (8u << 10)    /* a longer one may have made the memo large, and clearing it stays slow */
+#define SMALL_STREAM (1u << 10)    /* a longer one may have made the memo large, and clearing it stays slow */
+#define LONG_WRITE (80u << 10)     /* pickle keeps a buffer as large as the longest frame, and makes a new one each time */
 #define SLOW_CLEAR 1000u           /* ns: to make another pickler costs about twice as much */
 #define KEEP_WRITE (8u << 10)     /* a larger write stays where it is until the payload is written */
 #define OUT_OF_BAND (4u << 10)     /* a smaller buffer goes in band */
@@ -392,19 +393,22 @@ pickler_drop(fp_pickler *p)
     PyErr_Restore(type, value, traceback);
 }
 
-/* For the next object; a pickler whose memo has grown is not used again. False with an exception. */
+/* For the next object; a pickler whose memo or buffer has grown is not used again. False with an exception. */
 static bool
 clear_memo(fp_pickler *p)
 {
-    u64 stream = p->writer->size;
-    for (size_t i = 0; i < p->writer->nwrites; i++) {
-        stream += (u64)p->writer->writes[i].view.len;
+    const fp_writer *w = p->writer;
+    u64 stream = w->size, longest = 0;
+    for (size_t i = 0; i < w->nwrites; i++) {
+        u64 size = (u64)w->writes[i].view.len;
+        stream += size;
+        longest = size > longest ? size : longest;
     }
     u64 before = stream > SMALL_STREAM ? fp_now() : 0;
     if (!call_for_none(PyObject_CallNoArgs(p->clear_memo))) {
         return false;
     }
-    p->is_reusable = before == 0 || fp_now() - before < SLOW_CLEAR;
+    p->is_reusable = longest < LONG_WRITE && (before == 0 || fp_now() - before < SLOW_CLEAR);
     return true;
 }
 

@@ -10,7 +10,9 @@ typedef struct {
     PyTypeObject *Pages;
     PyTypeObject *Writer, *Reader, *Reducers, *Future, *Pool, *Executor, *WaitSet, *CompletionQueue;
     /* borrowed from the standard library when the module is made */
-    PyObject *loads, *Unpickler; /* of pickle */
+    PyObject *loads, *find_class;   /* of pickle, and of its Unpickler */
+    PyObject *Unpickler;            /* ours, a subclass */
+    bool gc_is_paused;              /* by pause_gc of unpickling.c */
     PyObject *ForkingPickler;
     PyObject *forking_reducers, *copyreg_reducers;   /* the two registries, dicts */
     PyObject *BaseFuture;        /* concurrent.futures.Future */

@@ -9,21 +9,74 @@
 #define COPY_BELOW (16u << 10)     /* small streams are read from a bytes object: cheaper than a memoryview */
 #define READ_FROM (1u << 20)       /* streams of this size may hold big bytes: a reader puts them into huge pages */
 #define WITHOUT_GIL (256u << 10)
-#define WITHOUT_GC (64u << 10)     /* so many objects at once wake the collector again and again, and none is garbage */
 #if PY_VERSION_HEX < 0x030F0000
 #define VIEW_FROM (256u << 10)     /* what a reader hands out without copying */
 #else
 #define VIEW_FROM UINT64_MAX       /* read() must return bytes */
 #endif
 
+/* ------------------------------------------------------------ the collector */
+
+/* So many objects at once wake the garbage collector again and again, and none is garbage: half of the time for a dict of
+ * 100,000 records. It is off only while nobody can notice: the GIL is held, and no Python code has run yet. That can come
+ * from a class or function in the stream alone, and each of them is looked up by find_class. */
+static void
+pause_gc(fp_state *st)
+{
+    st->gc_is_paused = PyGC_Disable();
+}
+
+static void
+resume_gc(fp_state *st)
+{
+    if (st->gc_is_paused) {
+        st->gc_is_paused = false;
+        PyGC_Enable();
+    }
+}
+
+static PyObject *
+unpickler_find_class(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
+{
+    fp_state *st = fp_state_by_type(Py_TYPE(self));
+    resume_gc(st);
+    if (nargs != 2) {
+        PyErr_SetString(PyExc_TypeError, "find_class() takes a module and a name");
+        return NULL;
+    }
+    PyObject *all[] = {self, args[0], args[1]};
+    return PyObject_Vectorcall(st->find_class, all, 3, NULL);
+}
+
+static PyMethodDef unpickler_methods[] = {
+    {"find_class", (PyCFunction)(void (*)(void))unpickler_find_class, METH_FASTCALL, PyDoc_STR(
+     "find_class($self, module, name, /)\n--\n\nThe class or function of that name.")},
+    {NULL},
+};
+
+static PyType_Slot unpickler_slots[] = {
+    {Py_tp_methods, unpickler_methods},
+    {Py_tp_doc, PyDoc_STR("pickle.Unpickler, which begins without the garbage collector.")},
+    {0, NULL},
+};
+
+PyType_Spec fp_unpickler_spec = {
+    .name = "fastpool._core._Unpickler",
+    .flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE,
+    .slots = unpickler_slots,
+};
+
+/* ------------------------------------------------------------------ copying */
+
 /* `to` is new memory of this process. */
 static void
-fill(u8 *to, const u8 *from, u64 size)
+fill(fp_state *st, u8 *to, const u8 *from, u64 size)
 {
     if (size < WITHOUT_GIL) {
         memcpy(to, from, size);
         return;
     }
+    resume_gc(st);
     Py_BEGIN_ALLOW_THREADS
     fp_want_huge_pages(to, size);
     memcpy(to, from, size);
@@ -111,7 +164,7 @@ reader_readinto(PyObject *self, PyObject *target)
         return NULL;
     }
     u64 n = at_most(r, view.len);
-    fill(view.buf, advance(r, n), n);
+    fill(fp_state_by_type(Py_TYPE(self)), view.buf, advance(r, n), n);
     PyBuffer_Release(&view);
     return PyLong_FromUnsignedLongLong(n);
 }
@@ -149,19 +202,19 @@ PyType_Spec fp_reader_spec = {
 /* ---------------------------------------------------------------- unpickling */
 
 static PyObject *
-receive_buffer(const fp_out_of_band *from)
+receive_buffer(fp_state *st, const fp_out_of_band *from)
 {
     Py_ssize_t size = (Py_ssize_t)from->bytes.size;
     PyObject *to = from->readonly ? PyBytes_FromStringAndSize(NULL, size) : PyByteArray_FromStringAndSize(NULL, size);
     if (to != NULL) {
-        fill((u8 *)(from->readonly ? PyBytes_AS_STRING(to) : PyByteArray_AS_STRING(to)), from->bytes.data, (u64)size);
+        fill(st, (u8 *)(from->readonly ? PyBytes_AS_STRING(to) : PyByteArray_AS_STRING(to)), from->bytes.data, (u64)size);
     }
     return to;
 }
 
 /* A list; NULL with an exception. */
 static PyObject *
-receive_buffers(const u8 *data, u64 size, u64 stream)
+receive_buffers(fp_state *st, const u8 *data, u64 size, u64 stream)
 {
     u64 count;
     if (fp_payload_count(data, size, stream, &count) != FP_OK) {
@@ -170,7 +223,7 @@ receive_buffers(const u8 *data, u64 size, u64 stream)
     PyObject *list = PyList_New((Py_ssize_t)count);
     for (u64 i = 0; list != NULL && i < count; i++) {
         fp_out_of_band from;
-        PyObject *buffer = fp_payload_buffer(data, size, stream, i, &from) == FP_OK ? receive_buffer(&from)
+        PyObject *buffer = fp_payload_buffer(data, size, stream, i, &from) == FP_OK ? receive_buffer(st, &from)
                                                                                     : fp_raise_code(FP_CORRUPT);
         if (buffer == NULL) {
             Py_CLEAR(list);
@@ -209,7 +262,13 @@ load_by_reader(fp_state *st, const u8 *data, u64 stream, PyObject *buffers)
     reader->data = data;
     reader->left = stream;
     PyObject *unpickler = call_with_buffers(st, st->Unpickler, (PyObject *)reader, buffers);
-    PyObject *object = unpickler ? PyObject_CallMethodNoArgs(unpickler, st->s_load) : NULL;
+    PyObject *load = unpickler ? PyObject_GetAttr(unpickler, st->s_load) : NULL, *object = NULL;
+    if (load != NULL) {
+        pause_gc(st);
+        object = PyObject_CallNoArgs(load);
+        resume_gc(st);
+    }
+    Py_XDECREF(load);
     Py_XDECREF(unpickler);   /* it holds on to what it was reading */
     for (Py_ssize_t i = 0; i < PyList_GET_SIZE(reader->views); i++) {
         release(PyList_GET_ITEM(reader->views, i));
@@ -238,21 +297,16 @@ fp_unpickle_stream(fp_state *st, const u8 *data, u64 stream, PyObject *buffers)
     if (object != NULL || PyErr_Occurred()) {
         return object;
     }
-    bool pause_gc = stream >= WITHOUT_GC && PyGC_Disable();   /* half of the time for a dict of 100,000 records */
-    object = stream < COPY_BELOW  ? load_small(st, data, stream, buffers)
-             : stream < READ_FROM ? load_view(st, data, stream, buffers)
-                                  : load_by_reader(st, data, stream, buffers);
-    if (pause_gc) {
-        PyGC_Enable();
-    }
-    return object;
+    return stream < COPY_BELOW  ? load_small(st, data, stream, buffers)
+           : stream < READ_FROM ? load_view(st, data, stream, buffers)
+                                : load_by_reader(st, data, stream, buffers);
 }
 
 PyObject *
 fp_unpickle(fp_state *st, const u8 *data, u64 size, u64 stream)
 {
     PyObject *buffers = NULL;
-    if (stream != size && (buffers = receive_buffers(data, size, stream)) == NULL) {
+    if (stream != size && (buffers = receive_buffers(st, data, size, stream)) == NULL) {
         return NULL;
     }
     PyObject *object = fp_unpickle_stream(st, data, stream, buffers);

@@ -9,7 +9,7 @@
 #include "state.h"
 #include "../core/payload.h"
 
-extern PyType_Spec fp_reader_spec;
+extern PyType_Spec fp_reader_spec, fp_unpickler_spec;
 
 /* Unpickle a payload, see payload.h; it stays valid during the call. NULL with an exception. */
 PyObject *fp_unpickle(fp_state *st, const u8 *data, u64 size, u64 stream);

@@ -86,7 +86,8 @@ def test_idle_workers_say_nothing(run_script, tmp_path):
         with Pool(2, initializer=tasks.initialize_and_announce, initargs=(post,)) as pool:
             futures.wait([pool.submit(tasks.sleep, 0.01) for _ in range(10)])
             post.put("ready")
-            time.sleep(60)
+            while True:  # in pieces: Python loses a signal that comes between its last look and a sleep
+                time.sleep(0.01)
         """,
         tmp_path / "box",
         running=3,
@@ -125,7 +126,8 @@ def test_program_that_handles_it_goes_on(run_script, tmp_path):
         pool.submit(tasks.double, 1).result()
         try:
             Post(sys.argv[1]).put(os.getpid())
-            time.sleep(60)
+            while True:
+                time.sleep(0.01)
         except KeyboardInterrupt:
             print(pool.submit(tasks.double, 21).result())
         """,

@@ -6,6 +6,7 @@ import os
 import pickle
 import signal
 import statistics
+import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
 
@@ -154,6 +155,23 @@ def test_shut_down_while_a_submit_starts_a_second_worker(make_pool, context, gat
     gate.open()
     pool.shutdown()  # this one waits
     assert future.done() and future.result() == "value"
+
+
+def test_no_thread_can_be_had(make_pool, monkeypatch):
+    """As while the interpreter ends, in Python 3.12: the workers that have been started already end again."""
+    pool, before = make_pool(2), set(processes.descendants())
+
+    def refuse(thread):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        pool.submit(tasks.nothing)
+    monkeypatch.undo()
+    helpers = {"forkserver", "resource_tracker"}
+    left = set(processes.descendants()) - before
+    assert not [pid for pid in left if not any(name in processes.command(pid) for name in helpers)]
+    assert pool.submit(tasks.double, 2).result(PATIENCE) == 4
 
 
 class Interrupted(BaseException):
