@@ -81,7 +81,7 @@ def test_initializer_that_does_not_pickle(make_pool, start_method):
             pool.submit(tasks.nothing)
 
 
-def test_failure_is_logged_in_the_worker(run_script):
+def test_failure_is_logged_in_the_worker(run_script, is_fastpool):
     finished = run_script("""
         # main
         pool = Pool(1, initializer=tasks.failing_initializer)
@@ -92,8 +92,9 @@ def test_failure_is_logged_in_the_worker(run_script):
         """)
     assert (finished.returncode, finished.stdout) == (0, "broken\n")
     assert finished.stderr.startswith("Exception in initializer:\nTraceback (most recent call last):\n")
-    assert finished.stderr.count("Traceback") == 1
-    assert finished.stderr.endswith("ValueError: initializer failed\n")
+    assert "\nValueError: initializer failed\n" in finished.stderr
+    if is_fastpool:  # the standard library's feeder thread may find its pipe closed, by chance, and says so
+        assert finished.stderr.count("Traceback") == 1
 
 
 def test_queue_of_multiprocessing_as_an_argument(make_pool, context):

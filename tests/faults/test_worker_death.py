@@ -5,7 +5,6 @@ import concurrent.futures
 import os
 import pickle
 import signal
-import statistics
 import threading
 import time
 from concurrent.futures.process import BrokenProcessPool
@@ -208,7 +207,10 @@ def seconds_to_kill_and_join(context, mailbox):
 
 @pytest.mark.deadline(120)
 def test_noticed_fast(make_pool, mailbox, context):
-    """From the kill to the error in the hands of the thread that waits: 10 ms at the median, on top of the kill."""
+    """From the kill to the error in the hands of the thread that waits: 10 ms on top of the kill itself.
+
+    The fastest of each: what else the machine does comes on top of both, and of one more than of the other.
+    """
     times, kills = [], []
     for _ in range(9):
         kills.append(seconds_to_kill_and_join(context, mailbox))
@@ -221,7 +223,7 @@ def test_noticed_fast(make_pool, mailbox, context):
         times.append(time.perf_counter() - start)
         pool.shutdown()
     print("milliseconds:", *(f"{1000 * seconds:.2f}" for seconds in sorted(times)))
-    assert statistics.median(times) < 0.010 + statistics.median(kills)
+    assert min(times) < 0.010 + min(kills)
 
 
 def test_noticed_in_spite_of_a_grandchild(make_pool, mailbox):

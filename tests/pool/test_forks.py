@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from support import processes, tasks
-from support.events import PATIENCE
+from support.events import PATIENCE, eventually
 
 FORKED = """
     # main
@@ -48,6 +48,8 @@ def test_processes_forked_while_pools_start(make_pool):
             process = multiprocessing.get_context("fork").Process(target=tasks.nothing)
             process.start()
             process.join(PATIENCE)
+            # not at once: the start of a worker in the other thread may have reaped it, as multiprocessing does
+            eventually(lambda process=process: process.exitcode is not None)
             assert process.exitcode == 0
     finally:
         stop.set()
