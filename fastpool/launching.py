@@ -272,9 +272,9 @@ def start_manager(team: Team) -> Manager:
     with forking.registering:  # a thread may make its first call while the main thread ends
         try:
             manager.start()
-        except BaseException:
-            if not manager.is_alive():
-                team.give_up()
+        except BaseException:  # perhaps from a signal's handler, when the thread runs already: then it finds nothing to do
+            team.pool.close()
+            team.give_up()
             raise
         if not team.replaces:
             forking.managers.add(manager)

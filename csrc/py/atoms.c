@@ -229,7 +229,7 @@ read_atom(fp_source *s, u8 opcode)
     }
 }
 
-/* The tuple of them, or the only one; NULL: they do not end so. Takes what it returns. */
+/* The tuple of them, or the only one; NULL: they do not end so. */
 static PyObject *
 finish(fp_source *s, u8 opcode, PyObject **items, Py_ssize_t n)
 {

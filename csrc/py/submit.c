@@ -262,7 +262,7 @@ place(fp_pool_object *p, const fp_payload *payload, u64 *block)
         return FP_OK;
     }
     int rc;
-    if (!fp_blocks_is_run(payload->size)) {
+    if (!fp_blocks_is_run(payload->size)) {   /* soon done, and nobody who has the lock waits for the GIL */
         rc = fp_pool_room(p->pool, payload->size, block);
     }
     else {

@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+import support.killer
 from big.payloads import Holder, pattern
 from support import processes, script, tasks
 from support.events import PATIENCE, Mailbox, eventually
@@ -31,27 +32,8 @@ def payload(dice):
 
 @pytest.fixture
 def killer():
-    """Kills one of a pool's workers after the other, at random moments, until it is told to stop."""
-    stop, threads, killed = threading.Event(), [], []
-
-    def kill(workers, dice):
-        while not stop.wait(dice.uniform(0, 0.02)):
-            victims = [pid for pid in workers() if processes.alive(pid)]
-            if victims and processes.kill(victim := dice.choice(victims)):
-                killed.append(victim)
-
-    def start(workers, seed):
-        threads.append(threading.Thread(target=kill, args=(workers, random.Random(seed))))
-        threads[-1].start()
-
-    def end():
-        stop.set()
-        for thread in threads:
-            thread.join()
-        return killed
-
-    yield start, end
-    end()
+    with support.killer.killer(0.02) as functions:
+        yield functions
 
 
 @pytest.mark.methods("fork")  # others start too slowly: a Pool whose workers all die before their first task gives up
@@ -59,7 +41,7 @@ def test_workers_of_a_pool(lib, context, killer):
     start, end = killer
     dice, lost = random.Random(40), []
     with lib.Pool(3, context=context) as pool:
-        start(lambda: [worker.pid for worker in list(pool._pool)], 41)
+        start(pool, 41)
         things = [payload(dice) for _ in range(CALLS)]
         calls = [pool.apply_async(tasks.echo, (thing,)) for thing in things]
         for call, thing in zip(calls, things):

@@ -177,6 +177,24 @@ class Interrupted(BaseException):
     pass
 
 
+def test_interrupted_when_the_manager_has_just_started(make_pool, monkeypatch):
+    pool, threads, start = make_pool(2), [], threading.Thread.start
+
+    def start_and_interrupt(thread):
+        start(thread)
+        threads.append(thread)
+        raise Interrupted
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_interrupt)
+    with pytest.raises(Interrupted):
+        pool.submit(tasks.nothing)
+    monkeypatch.undo()
+    assert len(threads) == 1
+    eventually(lambda: not threads[0].is_alive())
+    assert not pool._processes
+    assert pool.submit(tasks.double, 2).result(PATIENCE) == 4
+
+
 def test_interrupted_between_the_start_of_a_worker_and_its_place_in_the_pool(make_pool, context, monkeypatch):
     """Nobody would know of that worker, and another would get its place in shared memory."""
     pool, started, start = make_pool(2), [], context.Process.start

@@ -2,10 +2,10 @@
 
 import random
 import signal
-import threading
 
 import pytest
 
+import support.killer
 from support import processes, tasks
 from support.events import PATIENCE, eventually
 
@@ -18,29 +18,8 @@ KILLS = {"fork": 30, "forkserver": 5, "spawn": 5}
 
 @pytest.fixture
 def killer(start_method):
-    """Kills workers of a pool, one after another, until it is told to stop; says how many it killed."""
-    stop, threads, killed = threading.Event(), [], []
-
-    def kill(pool, dice):
-        while len(killed) < KILLS[start_method] and not stop.wait(dice.random() / 100):
-            victims = [worker for worker in list(pool._pool) if processes.alive(worker.pid)]
-            if victims:
-                victim = dice.choice(victims).pid
-                if processes.kill(victim):
-                    killed.append(victim)
-
-    def start(pool, seed):
-        threads.append(threading.Thread(target=kill, args=(pool, random.Random(seed))))
-        threads[-1].start()
-
-    def end():
-        stop.set()
-        for thread in threads:
-            thread.join()
-        return killed
-
-    yield start, end
-    end()
+    with support.killer.killer(0.01, KILLS[start_method]) as functions:
+        yield functions
 
 
 def check_restored(pool):
