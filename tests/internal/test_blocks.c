@@ -57,6 +57,28 @@ test_small_ones_share_a_span(void)
     CHECK_EQ(spans_taken(), 1);   /* one is kept warm */
 }
 
+/* A submit asks before it takes another span: what has ended meanwhile may leave room. */
+static void
+test_room_is_what_needs_no_other_span(void)
+{
+    fresh();
+    u64 size = fp_blocks_size(FP_BLOCK_CLASSES - 1), last = 0;
+    CHECK(!fp_blocks_has_room(&b, size));
+    u64 first = alloc(size);
+    while (fp_blocks_has_room(&b, size)) {
+        last = alloc(size);
+        CHECK_EQ(spans_taken(), 1);
+    }
+    CHECK(last != 0);
+    CHECK(!fp_blocks_has_room(&b, fp_blocks_size(0)));
+    u64 other = alloc(size);
+    CHECK_EQ(spans_taken(), 2);
+    fp_blocks_free(&b, other, size);
+    fp_blocks_free(&b, first, size);
+    CHECK(fp_blocks_has_room(&b, size));
+    CHECK_EQ(alloc(size), first);
+}
+
 static void
 test_each_size_has_spans_of_its_own(void)
 {
@@ -163,6 +185,7 @@ main(void)
 {
     check_within(60);
     test_small_ones_share_a_span();
+    test_room_is_what_needs_no_other_span();
     test_each_size_has_spans_of_its_own();
     test_big_ones_have_a_run_each();
     test_running_out_is_an_answer();
