@@ -21,7 +21,7 @@ from concurrent.futures import (
 from concurrent.futures.process import BrokenProcessPool
 
 from fastpool._support import unaccelerated_reason
-from fastpool.errors import PoolTerminated, UnpicklingFailed, WorkerDied
+from fastpool.errors import PoolTerminated, TaskTimeout, UnpicklingFailed, WorkerDied
 
 accelerated: bool = unaccelerated_reason is None
 
@@ -53,6 +53,7 @@ __all__ = [
     "PoolTerminated",
     "ProcessPoolExecutor",
     "Shared",
+    "TaskTimeout",
     "ThreadPoolExecutor",
     "TimeoutError",
     "UnpicklingFailed",

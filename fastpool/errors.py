@@ -22,16 +22,32 @@ class WorkerDied(BrokenProcessPool):
         pid: its process id.
         exitcode: its exit code, ``-N`` if signal N killed it (as ``multiprocessing.Process.exitcode``); None if unknown.
         function: what it was running, ``module.name``; None if it was idle.
+        peak_memory: bytes that it had at most; None if unknown.
+        out_of_memory: it was killed while the kernel killed something for want of memory: probably this was it.
+        crash: what ``faulthandler`` wrote in it, the stacks of its threads; None if nothing.
     """
 
-    def __init__(self, message: str, pid: int = 0, exitcode: int | None = None, function: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        pid: int = 0,
+        exitcode: int | None = None,
+        function: str | None = None,
+        peak_memory: int | None = None,
+        out_of_memory: bool = False,
+        crash: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.pid = pid
         self.exitcode = exitcode
         self.function = function
+        self.peak_memory = peak_memory
+        self.out_of_memory = out_of_memory
+        self.crash = crash
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return type(self), (str(self), self.pid, self.exitcode, self.function)
+        facts = (self.pid, self.exitcode, self.function, self.peak_memory, self.out_of_memory, self.crash)
+        return type(self), (str(self), *facts), self.__dict__
 
 
 class UnpicklingFailed(BrokenProcessPool):
@@ -39,6 +55,29 @@ class UnpicklingFailed(BrokenProcessPool):
 
     ``__cause__`` is the error that unpickling raised, or its remote traceback.
     """
+
+
+class TaskTimeout(TimeoutError):
+    """A call ran for longer than ``options(timeout=...)`` allows, and was stopped.
+
+    Attributes:
+        function: what ran, ``module.name``.
+        limit: seconds that it had.
+        elapsed: seconds that it ran for.
+        stack: where its worker was then, as ``faulthandler`` says it; None if it did not answer.
+    """
+
+    def __init__(
+        self, message: str, function: str | None = None, limit: float = 0.0, elapsed: float = 0.0, stack: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.function = function
+        self.limit = limit
+        self.elapsed = elapsed
+        self.stack = stack
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.function, self.limit, self.elapsed, self.stack), self.__dict__
 
 
 class PoolTerminated(ProcessError):
@@ -56,19 +95,50 @@ def _how_it_ended(exitcode: int | None) -> str:
         return f"was killed by signal {-exitcode}"
 
 
-def worker_died(pid: int, exitcode: int | None, function: str | None, ready: object = True) -> WorkerDied:
+def worker_died(
+    pid: int,
+    exitcode: int | None,
+    function: str | None,
+    ready: object = True,
+    peak: int = 0,
+    oom: object = False,
+    crash: str | None = None,
+) -> WorkerDied:
     """The error of every future that was not done when that worker died, or of the one that it was running."""
     idle = "while it was idle" if ready else "before it could take a task"
     doing = f"while it was running {function}" if function else idle
-    error = WorkerDied(f"{_DIED} (Worker process {pid} {_how_it_ended(exitcode)} {doing}.)", pid, exitcode, function)
+    memory = f", having used up to {peak >> 20:,} MiB" if peak else ""
+    why = ", probably for want of memory" if oom else ""
+    what = f"Worker process {pid} {_how_it_ended(exitcode)} {doing}{why}{memory if oom else ''}."
+    error = WorkerDied(f"{_DIED} ({what})", pid, exitcode, function, peak or None, bool(oom), crash or None)
+    if crash:
+        error.add_note(crash)
     if exitcode:
         error.__cause__ = remote_traceback(f"\n'''\nProcess {pid} terminated abruptly with exit code {exitcode}'''")
+    return error
+
+
+def timed_out(function: str | None, limit: float, elapsed: float, stack: str) -> TaskTimeout:
+    """The error of a call that has been stopped because its time was over."""
+    message = f"{function or 'The call'} ran for {elapsed:.3f} s, longer than the {limit:g} s of its timeout, and was stopped."
+    error = TaskTimeout(message, function, limit, elapsed, stack or None)
+    if stack:
+        error.add_note(f"Its worker process was here:\n{stack}")
     return error
 
 
 def pool_broken(reason: str) -> BrokenProcessPool:
     """The error of every future that was not done when the pool broke for another reason."""
     return BrokenProcessPool(reason)
+
+
+def initializer_failed(error: BaseException) -> BrokenProcessPool:
+    """The error of every future of a pool whose workers' initializer raises again and again."""
+    try:
+        what = repr(error)
+    except Exception:
+        what = type(error).__name__
+    return BrokenProcessPool(f"The initializer of the pool's workers raised {what}.")
 
 
 def result_unreadable(cause: BaseException | None, function: str | None) -> UnpicklingFailed:

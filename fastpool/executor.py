@@ -19,12 +19,16 @@ from typing import Any, Literal, TypeVar
 from fastpool import _compat, _core, forking
 from fastpool.executor_team import ExecutorTeam
 from fastpool.launching import Manager, abandon, start_manager
+from fastpool.options import BoundExecutor, check_retries, make_terms
 from fastpool.start_methods import default_context
 
 _T = TypeVar("_T")
 
 #: Bytes: less would not hold a few results of ordinary size.
 LEAST_SHARED_MEMORY = 16 << 20
+
+#: Makes an executor's view on certain terms.
+Binder = Callable[["ProcessPoolExecutor"], BoundExecutor]
 
 _BROKEN = "A child process terminated abruptly, the process pool is not usable anymore"
 
@@ -38,14 +42,20 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
             ``if __name__ == "__main__"`` guard gets fork, the only method that can run it.
         initializer: called in every worker before its first task.
         initargs: its arguments.
-        max_tasks_per_child: a worker ends after so many tasks, and another takes its place; None: never. Not
-            with fork; without an ``mp_context`` it means spawn.
+        max_tasks_per_child: a worker ends after so many tasks, and another takes its place; None: never. Without an
+            ``mp_context`` it means spawn. With fork only together with ``on_worker_death="respawn"``.
+        on_worker_death: ``"break"``: a worker that ends without being told to breaks the pool, as in the standard library.
+            ``"respawn"``: only the call that it was running fails, with ``WorkerDied``, and another worker takes its place
+            at once. A pool whose workers end again and again before they can take a call breaks all the same, with what
+            the initializer raised.
+        retries: how often a call that was lost with its worker is run again; needs ``"respawn"``. Never for an exception.
         shared_memory: bytes that calls and results of more than 464 bytes may take together, on their way; None: half of
             the machine's memory, or of the control group's limit. What finds no room is a ``MemoryError`` of its future.
 
     Raises:
-        ValueError, TypeError: for the arguments that the standard library refuses, with its texts; for a `shared_memory`
-            that is no integer or less than 16 MiB.
+        ValueError, TypeError: for the arguments that the standard library refuses, with its texts; for an
+            `on_worker_death` that is neither word, for `retries` without ``"respawn"``, for a `shared_memory` that is no
+            integer or less than 16 MiB.
         NotImplementedError: where the system has no semaphores for multiprocessing.
     """
 
@@ -57,6 +67,8 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         initargs: tuple[Any, ...] = (),
         *,
         max_tasks_per_child: int | None = None,
+        on_worker_death: Literal["break", "respawn"] = "break",
+        retries: int = 0,
         shared_memory: int | None = None,
     ) -> None:
         _check_system_limits()
@@ -73,6 +85,12 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
             raise TypeError("initializer must be a callable")
         self._initializer = initializer
         self._initargs = initargs
+        if on_worker_death not in ("break", "respawn"):
+            raise ValueError(f'on_worker_death must be "break" or "respawn", not {on_worker_death!r}')
+        self._survives = on_worker_death == "respawn"
+        check_retries(retries, self._survives)
+        self._retries = retries
+        self._wants_template = self._survives
         self._check_max_tasks(max_tasks_per_child)
         self._max_tasks_per_child = max_tasks_per_child
         self._check_shared_memory(shared_memory)
@@ -94,7 +112,7 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
             raise TypeError("max_tasks_per_child must be an integer")
         if max_tasks_per_child <= 0:
             raise ValueError("max_tasks_per_child must be >= 1")
-        if self._mp_context.get_start_method(allow_none=False) == "fork":
+        if self._mp_context.get_start_method(allow_none=False) == "fork" and not self._survives:
             raise ValueError(
                 "max_tasks_per_child is incompatible with the 'fork' multiprocessing start method; "
                 "supply a different mp_context."
@@ -154,7 +172,11 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
             self._max_tasks_per_child,
             processes,
             self._shared_memory,
+            self._survives,
+            self._retries,
         )
+        if self._wants_template and self._mp_context.get_start_method(allow_none=False) == "fork":
+            team.start_template()
         # with fork all workers, and every time all workers before the first thread
         team.start_all(1 if team.starts_on_demand else self._max_workers)
         team.close_with(self)
@@ -185,27 +207,66 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
             TimeoutError: from the iterator, when the time is over.
             Exception: from the iterator, what a call raised; the rest is cancelled.
         """
+        return self._map(None, fn, iterables, timeout, chunksize, buffersize)
+
+    def _map(
+        self,
+        bind: Binder | None,
+        fn: Callable[..., _T],
+        iterables: tuple[Iterable[Any], ...],
+        timeout: float | None,
+        chunksize: int,
+        buffersize: int | None,
+    ) -> Iterator[_T]:
         if chunksize < 1:
             raise ValueError("chunksize must be >= 1.")
         if chunksize == 1 and isinstance(chunksize, int):
-            return self._map(fn, zip(*iterables), timeout, buffersize)
+            return self._map_each(bind, fn, zip(*iterables), timeout, buffersize)
         chunks = ((chunk,) for chunk in _compat.batched(zip(*iterables), chunksize))
-        return _flatten(self._map(partial(_compat.process_chunk, fn), chunks, timeout, buffersize))
+        return _flatten(self._map_each(bind, partial(_compat.process_chunk, fn), chunks, timeout, buffersize))
 
-    def _map(
-        self, fn: Callable[..., _T], calls: Iterator[tuple[Any, ...]], timeout: float | None, buffersize: int | None
+    def _map_each(
+        self,
+        bind: Binder | None,
+        fn: Callable[..., _T],
+        calls: Iterator[tuple[Any, ...]],
+        timeout: float | None,
+        buffersize: int | None,
     ) -> Iterator[_T]:
         if buffersize is not None and not isinstance(buffersize, int):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
         end = None if timeout is None else timeout + time.monotonic()
-        submit = self.submit
+        submit = (bind(self) if bind else self).submit
         if buffersize is None:
             return _results([submit(fn, *args) for args in calls], end)
         futures: deque[_base.Future[_T]] = deque(submit(fn, *args) for args in itertools.islice(calls, buffersize))
         del submit  # the iterator must not keep the executor alive
-        return _buffered_results(futures, end, weakref.ref(self), fn, calls)
+        return _buffered_results(futures, end, weakref.ref(self), bind, fn, calls)
+
+    def options(
+        self, *, timeout: float | None = None, grace: float | None = None, retries: int | None = None, name: str | None = None
+    ) -> BoundExecutor:
+        """This executor on other terms: an object with its ``submit`` and ``map``.
+
+        Args:
+            timeout: seconds that a call may run, from when a worker begins with it. After that its worker is stopped, with
+                the children that it has started, and replaced; the future raises ``TaskTimeout``, a ``TimeoutError``.
+                None: no limit.
+            grace: seconds between SIGTERM and SIGKILL when a call is stopped, be it for its timeout or by
+                ``Future.kill()``; None: SIGKILL at once.
+            retries: how often the call is run again if its worker dies; None: as the executor has it.
+            name: what errors call it instead of the function's name.
+
+        Raises:
+            ValueError: `timeout` or `grace` is not above 0; `retries` is below 0, or not 0 although the pool breaks when a
+                worker dies.
+        """
+        if not self._wants_template and self._team is None:
+            self._wants_template = True  # a worker that is killed is replaced
+        terms = make_terms(timeout, grace, self._retries if retries is None else retries, name, self._survives)
+        return BoundExecutor(self, terms)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Take no more calls, and free the processes once those that are there have ended.
@@ -249,7 +310,7 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         processes = dict(self._processes or {})
         if self._team is not None:
             self._team.pool.check_owner()
-            self._team.force_shutting_down = True
+            self._team.no_more_workers = True
         self.shutdown(wait=False, cancel_futures=True)
         for process in processes.values():
             try:
@@ -295,6 +356,7 @@ def _buffered_results(
     futures: deque[_base.Future[_T]],
     end: float | None,
     executor: weakref.ref[ProcessPoolExecutor],
+    bind: Binder | None,
     fn: Callable[..., _T],
     calls: Iterator[tuple[Any, ...]],
 ) -> Iterator[_T]:
@@ -302,7 +364,7 @@ def _buffered_results(
     try:
         alive = executor()
         while futures:
-            _submit_next(futures, alive, fn, calls)
+            _submit_next(futures, bind(alive) if alive and bind else alive, fn, calls)
             yield _result_or_cancel(futures.popleft(), end)
     finally:
         for future in futures:
@@ -311,7 +373,7 @@ def _buffered_results(
 
 def _submit_next(
     futures: deque[_base.Future[_T]],
-    executor: ProcessPoolExecutor | None,
+    executor: ProcessPoolExecutor | BoundExecutor | None,
     fn: Callable[..., _T],
     calls: Iterator[tuple[Any, ...]],
 ) -> None:

@@ -1,15 +1,17 @@
-"""The workers of a ProcessPoolExecutor: started as tasks need them, replaced when they retire, never after a death."""
+"""The workers of a ProcessPoolExecutor: started as tasks need them, replaced when they retire; after a death if asked to."""
 
 from __future__ import annotations
 
+import pickle
 import weakref
 from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from fastpool.errors import pool_broken
+from fastpool.errors import pool_broken, worker_died
 from fastpool.launching import Team
+from fastpool.start_failures import StartFailures
 
 
 class ExecutorTeam(Team):
@@ -24,17 +26,28 @@ class ExecutorTeam(Team):
         max_tasks: int | None,
         by_pid: dict[int | None, BaseProcess],
         shared_memory: int | None,
+        survives: bool,
+        retries: int,
     ) -> None:
-        super().__init__(context, size, initializer, initargs, max_tasks, shared_memory)
+        super().__init__(
+            context, size, initializer, initargs, max_tasks, shared_memory, survives=survives, retries=retries
+        )
         self.by_pid = by_pid
-        self.force_shutting_down = False
+        self._failures = StartFailures(size)
+
+    def arguments(self, index: int, owner: int) -> tuple[Any, ...]:
+        return (*super().arguments(index, owner), self.survives)
 
     def has_started(self, process: BaseProcess) -> None:
         self.by_pid[process.pid] = process
 
     def has_ended(self, process: BaseProcess, how: str, error: bytes | None) -> None:
-        if how == "retired":
+        if self.survives or how in ("retired", "killed"):
             self.by_pid.pop(process.pid, None)
+        self._failures.note(how == "unready", process.exitcode)
+        if self._failures.hopeless and self.pool.ready == 0:
+            assert process.pid is not None
+            self.pool.break_(error or pickle.dumps(worker_died(process.pid, process.exitcode, None, ready=False)))
 
     def processes(self) -> list[BaseProcess]:
         return list(self.by_pid.values())
@@ -54,13 +67,14 @@ class ExecutorTeam(Team):
         return self.start_method != "fork"
 
     def maintain(self) -> None:
-        """As many workers as there are tasks to run; only under the start methods that may start them from a thread."""
-        if not self.starts_on_demand:
-            return
-        while not self.pool.broken and self.pool.started < min(self.pool.unfinished, self.pool.size):
+        """All workers with fork, else as many as there are tasks to run."""
+        pool = self.pool
+        while not (pool.broken or self.ended or self._failures.hopeless):
+            if pool.started >= (min(pool.unfinished, pool.size) if self.starts_on_demand else pool.size):
+                return
             obstacle = self._obstacle_to_replacement() or self._start_replacement()
             if obstacle is not None:
-                if self.pool.started == 0:
+                if pool.started == 0:
                     self.break_(pool_broken(obstacle))
                 return
 
@@ -76,13 +90,13 @@ class ExecutorTeam(Team):
         return None
 
     def _obstacle_to_replacement(self) -> str | None:
-        """Why no worker may take the place of one that has run its number of tasks, in the standard library's words."""
-        if self.force_shutting_down:
+        """Why no worker may take the place of one that has ended, in the standard library's words."""
+        if self.no_more_workers:
             return (
                 "A worker process exited while the pool was being forcefully shut down; work that was still enqueued "
                 "will not be run."
             )
-        if self._executor() is None:
+        if self.max_tasks is not None and not self.survives and self._executor() is None:
             return (
                 "The ProcessPoolExecutor was garbage collected with work pending after its last worker process exited "
                 "upon reaching max_tasks_per_child; the pending work can never be run."

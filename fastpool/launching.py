@@ -12,6 +12,8 @@ Actors:
 from __future__ import annotations
 
 import contextlib
+import faulthandler
+import itertools
 import os
 import pickle
 import signal
@@ -25,9 +27,11 @@ from multiprocessing.context import BaseContext, get_spawning_popen, set_spawnin
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from fastpool import _core, forking, worker
-from fastpool.errors import pool_broken
+from fastpool import _core, forking, oom, worker
+from fastpool.errors import pool_broken, timed_out
 from fastpool.futures import Future
+from fastpool.stopping import ask_for_stack, kill_tree, without_own_frames
+from fastpool.template import Template
 
 #: Seconds that a worker has to follow SIGTERM before SIGKILL comes.
 TERMINATION_GRACE = 2.0
@@ -71,8 +75,10 @@ class Team:
 
     #: What a worker process runs.
     target: Callable[..., None] = staticmethod(worker.main)
-    #: Does a worker's death fail its task only? And need nobody wait for the pool at the interpreter's end?
-    replaces = False
+    #: Set when a worker that ends is not to be replaced any more.
+    no_more_workers = False
+    #: With multiprocessing.Pool's manners? Then nobody need wait for the pool at the interpreter's end, either.
+    of_pool = False
 
     def __init__(
         self,
@@ -82,18 +88,25 @@ class Team:
         initargs: tuple[Any, ...],
         max_tasks: int | None,
         shared_memory: int | None = None,
+        *,
+        survives: bool = False,
+        retries: int = 0,
     ) -> None:
+        """`survives`: a worker's death fails its task only, after so many `retries`."""
         self.context = context
         self.start_method = context.get_start_method(allow_none=False)
         self.initializer = initializer
         self.initargs = initargs
         self.max_tasks = max_tasks
+        self.survives = survives
         self.by_index: dict[int, BaseProcess] = {}
         self.threads: list[PatientThread] = []
         self.ended = False  # no worker starts any more; `end` sets it with `forking.forking` held
-        start_thread = partial(_start_thread, self.threads, self.replaces)
-        self.pool = _core.Pool(size, Future, start_thread, self.replaces, shared_memory or 0)
+        start_thread = partial(_start_thread, self.threads, self.of_pool)
+        self.pool = _core.Pool(size, Future, start_thread, self.of_pool, survives, shared_memory or 0, retries)
         self.attachment = worker.Attachment(*self.pool.attachment())
+        self.template: Template | None = None
+        self.oom_kills = oom.kills()
         forking.teams.add(self)
 
     def make_process(self, **options: Any) -> BaseProcess:
@@ -114,18 +127,43 @@ class Team:
         """All that may still run."""
         return list(self.by_index.values())
 
+    def arguments(self, index: int, owner: int) -> tuple[Any, ...]:
+        """Of `target`."""
+        return self.attachment, index, owner, self.initializer, self.initargs, self.max_tasks
+
+    def start_template(self) -> None:
+        """While there are no threads yet: see ``template``."""
+        owner = os.getpid()
+        with forking.forking:
+            self.template = Template(
+                lambda index: self.make_process(target=self.target, args=self.arguments(index, owner)),
+                owner,
+                self.attachment.descriptors[2],
+            )
+
+    def _start_process(self, process: BaseProcess, index: int) -> None:
+        with _interrupts_blocked(self.start_method):
+            if self.template is not None:
+                vars(process)["_Popen"] = self.template.popen(index)
+                try:
+                    process.start()
+                    return
+                except OSError:  # it is gone, or the system has no more processes: then the next line says so
+                    self.template.end()
+                    self.template = None
+                    del vars(process)["_Popen"]
+            process.start()
+
     def _launch(self) -> int | None:
         """The only place that starts processes, with `forking.forking` held. None: all are started, or it is over."""
         index = None if self.ended else self.pool.new_worker()
         if index is None:
             return None
-        arguments = (self.attachment, index, os.getpid(), self.initializer, self.initargs, self.max_tasks)
         process: BaseProcess | None = None
         outer = get_spawning_popen()  # a signal's handler may start a worker while another is being pickled
         try:
-            process = self.make_process(target=self.target, args=arguments)
-            with _interrupts_blocked(self.start_method):
-                process.start()
+            process = self.make_process(target=self.target, args=self.arguments(index, os.getpid()))
+            self._start_process(process, index)
         except BaseException:
             if process is not None and getattr(process, "pid", None) is not None:
                 process.kill()  # it came after the start: nobody would know that worker
@@ -171,14 +209,45 @@ class Team:
             process.join()
             self.pool.cancel_worker(index)
         self.by_index.clear()
+        if self.template is not None:
+            self.template.end()
 
     def reap(self, index: int) -> None:
         """The worker has ended for certain."""
         process = self.by_index.pop(index, None)
         if process is None or process.pid is None:
             return
+        peak = _core.peak_memory(process.pid)
         process.join()
-        self.has_ended(process, *self.pool.reap(index, process.pid, process.exitcode))
+        crash = self._crash_of(index) if process.exitcode else None
+        out_of_memory = process.exitcode == -signal.SIGKILL and self._has_memory_run_out()
+        ended = self.pool.reap(index, process.pid, process.exitcode, peak, out_of_memory, crash)
+        self.has_ended(process, *ended)
+
+    def _crash_of(self, index: int) -> str | None:
+        """What its faulthandler has written. A program that has switched its own on expects to see that, too."""
+        crash = self.pool.crash_text(index)
+        if crash and faulthandler.is_enabled():
+            with contextlib.suppress(OSError):
+                os.write(2, crash.encode())
+        return without_own_frames(crash) or None
+
+    def _has_memory_run_out(self) -> bool:
+        before, self.oom_kills = self.oom_kills, oom.kills()
+        return self.oom_kills > before
+
+    def carry_out_sentences(self) -> None:
+        """Kill the workers whose task is to be stopped; nothing that they do counts any more."""
+        while (fate := self.pool.next_fate()) is not None:
+            index, gently, overdue, elapsed, limit, function = fate
+            process = self.by_index.get(index)
+            pid = None if process is None else process.pid
+            if overdue:
+                answer = map(self.pool.crash_text, itertools.repeat(index))
+                stack = ask_for_stack(pid, answer) if pid else ""
+                self.pool.fail_overdue(index, pickle.dumps(timed_out(function, limit, elapsed, stack)))
+            if pid is not None:
+                os.kill(pid, signal.SIGTERM) if gently else kill_tree(pid)
 
     def break_(self, error: BaseException) -> None:
         """Fail every task that has not ended."""
@@ -204,6 +273,8 @@ class Team:
             self.pool.stop_workers()
         for process in self.processes():
             process.join()
+        if self.template is not None:
+            self.template.end()
         for index in list(self.by_index):
             self.pool.unwatch(index)
         self.by_index.clear()
@@ -234,7 +305,7 @@ class Manager(PatientThread):
     """The thread that looks after a team until nothing is left of it."""
 
     def __init__(self, team: Team) -> None:
-        super().__init__(self._manage, None, daemon=team.replaces)
+        super().__init__(self._manage, None, daemon=team.of_pool)
         self.team = team
 
     def _manage(self) -> None:
@@ -242,7 +313,9 @@ class Manager(PatientThread):
         pool = team.pool
         try:
             while not (pool.broken or pool.drained):
-                for index in pool.manage():
+                ended = pool.manage(None)
+                team.carry_out_sentences()  # first: a worker that ended may be one of those
+                for index in ended:
                     team.reap(index)
                 team.maintain()
         except BaseException as error:
@@ -276,7 +349,7 @@ def start_manager(team: Team) -> Manager:
             team.pool.close()
             team.give_up()
             raise
-        if not team.replaces:
+        if not team.of_pool:
             forking.managers.add(manager)
             if forking.exiting:
                 team.pool.close()
@@ -286,6 +359,7 @@ def start_manager(team: Team) -> Manager:
 def abandon(manager: Manager) -> None:
     """After Ctrl-C: no task starts any more, those that run are given a moment, then their workers end."""
     pool = manager.team.pool
+    manager.team.no_more_workers = True
     pool.close()
     pool.cancel_pending()
     manager.wait(INTERRUPT_GRACE)

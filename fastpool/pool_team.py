@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import pickle
-import signal
 import weakref
 from collections.abc import Callable
 from multiprocessing.context import BaseContext
@@ -14,6 +13,7 @@ from typing import Any
 from fastpool import forking, worker
 from fastpool.errors import pool_broken, worker_died
 from fastpool.launching import Team
+from fastpool.start_failures import StartFailures
 
 
 def _weakly(hook: Callable[..., BaseProcess]) -> Callable[[], Callable[..., BaseProcess] | None]:
@@ -25,7 +25,7 @@ class PoolTeam(Team):
     """Keeps the Pool's ``_pool`` true."""
 
     target = staticmethod(worker.pool_main)
-    replaces = True
+    of_pool = True
 
     def __init__(
         self,
@@ -37,12 +37,11 @@ class PoolTeam(Team):
         hook: Callable[..., BaseProcess],
         roster: list[BaseProcess],
     ) -> None:
-        super().__init__(context, size, initializer, initargs, max_tasks)
+        super().__init__(context, size, initializer, initargs, max_tasks, survives=True)
         self.size = size
         self.hook = _weakly(hook)
         self.roster = roster
-        self._unready = 0  # workers in succession that ended before they could take a task
-        self._hopeless = False  # the next one would end in the same way
+        self._failures = StartFailures(size)
 
     def make_process(self, **options: Any) -> BaseProcess:
         hook = self.hook()
@@ -56,11 +55,8 @@ class PoolTeam(Team):
 
     def has_ended(self, process: BaseProcess, how: str, error: bytes | None) -> None:
         self.roster.remove(process)
-        self._unready = self._unready + 1 if how == "unready" else 0
-        # one that somebody else has killed says little about the next
-        tries = 10 * self.size if process.exitcode in (-signal.SIGKILL, -signal.SIGTERM) else self.size
-        self._hopeless = self._unready > tries
-        if self._hopeless and self.pool.ready == 0:
+        self._failures.note(how == "unready", process.exitcode)
+        if self._failures.hopeless and self.pool.ready == 0:
             assert process.pid is not None
             self.pool.break_(error or pickle.dumps(worker_died(process.pid, process.exitcode, None, ready=False)))
 
@@ -68,7 +64,7 @@ class PoolTeam(Team):
         """As many workers as at the start. Called by the manager's thread, and by whoever asks for it."""
         with forking.forking:
             while not self.ended and not self.pool.broken and len(self.by_index) < self.size:
-                if self._hopeless:
+                if self._failures.hopeless:
                     return  # those that are there go on alone
                 if not self._start_replacement():
                     return

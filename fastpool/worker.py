@@ -1,5 +1,6 @@
 """What runs in a worker process, and how it tells the parent of exceptions."""
 
+import faulthandler
 import os
 import pickle
 import signal
@@ -15,7 +16,8 @@ from types import TracebackType
 from typing import Any
 
 from fastpool import _core, sharing
-from fastpool.errors import UnpicklingFailed
+from fastpool.errors import UnpicklingFailed, initializer_failed
+from fastpool.stopping import WHERE_ARE_YOU
 
 
 class Attachment:
@@ -54,15 +56,25 @@ def main(
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
     max_tasks: int | None,
+    resigns: bool = False,
 ) -> None:
-    """A worker's life. SIGINT is blocked when it begins, so that Ctrl-C finds nothing half-made."""
+    """A worker's life. SIGINT is blocked when it begins, so that Ctrl-C finds nothing half-made.
+
+    `resigns`: what its initializer raises is for the parent to know.
+    """
     try:
         memfd, bell, lifeline = attachment.detach()
         _core.watch_owner(owner, lifeline)
         sharing.let_go_of_inherited()
+        _tell_crashes(memfd, index)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
-        if initializer is not None and not _initialize(initializer, initargs):
-            return
+        if initializer is not None:
+            error = _initialize(initializer, initargs)
+            if error is not None:
+                if resigns and isinstance(error, Exception):
+                    text = _traceback_text(error, error.__traceback__)
+                    _core.resign(memfd, bell, index, _encode(initializer_failed(error), text))
+                return
         _core.work(memfd, bell, index, max_tasks or 0, False)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
@@ -82,6 +94,7 @@ def pool_main(
         memfd, bell, lifeline = attachment.detach()
         _core.watch_owner(owner, lifeline)
         sharing.let_go_of_inherited()
+        _tell_crashes(memfd, index)
         # A task may have children: like its owner this process ends them, and a pool's workers end with their owner.
         current_process()._config["daemon"] = False  # type: ignore[attr-defined]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -98,6 +111,16 @@ def pool_main(
         os.kill(os.getpid(), signal.SIGINT)
 
 
+def _tell_crashes(memfd: int, index: int) -> None:
+    """What faulthandler says, of a crash or when the parent asks where this process is, is for the parent to read."""
+    try:
+        log = _core.crash_log(memfd, index)
+    except OSError:  # no /proc here
+        return
+    faulthandler.enable(log)
+    faulthandler.register(WHERE_ARE_YOU, log)
+
+
 def _resign(memfd: int, bell: int, index: int, error: Exception) -> None:
     try:
         _core.resign(memfd, bell, index, encode_pool_exception(error))
@@ -106,15 +129,15 @@ def _resign(memfd: int, bell: int, index: int, error: Exception) -> None:
         _core.resign(memfd, bell, index, encode_pool_exception(short))
 
 
-def _initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> bool:
+def _initialize(initializer: Callable[..., object], initargs: tuple[Any, ...]) -> BaseException | None:
     try:
         initializer(*initargs)
-    except KeyboardInterrupt:
-        return False
-    except BaseException:
+    except KeyboardInterrupt as error:
+        return error
+    except BaseException as error:
         _base.LOGGER.critical("Exception in initializer:", exc_info=True)
-        return False
-    return True
+        return error
+    return None
 
 
 def _is_plain(error: BaseException) -> bool:

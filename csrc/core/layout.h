@@ -14,6 +14,7 @@
  *   hd_owners    u32           [hd_nspans]                whose span: FP_SPAN_*
  *   hd_rings     u8            [hd_nworkers][FP_RING]     small replies
  *   hd_spans     u8            [hd_nspans][FP_SPAN]       everything big
+ *   hd_crashes   u8            [hd_nworkers][FP_CRASH]    what faulthandler says of a worker, by write(): sparse
  *
  * Prefixes: hd_ head, rg_ ring of hints, cq_ completed list, wk_ worker, sl_ slot, fn_ function.
  */
@@ -31,6 +32,7 @@
 #define FP_SPAN (256u << 10)
 #define FP_RING (256u << 10)
 #define FP_RING_MAX (32u << 10)   /* a reply above this goes to spans */
+#define FP_CRASH (256u << 10)     /* far more than is ever written there: nobody bounds it */
 
 /* The slot's state word: generation:32 | owner:16 | state:8. */
 enum { FP_FREE, FP_READY, FP_CLAIMED, FP_DONE, FP_DOOMED };
@@ -53,6 +55,7 @@ enum {
     FP_CALL_FORM = 3,   /* the bits of the above; beside them: */
     FP_CALL_EACH = 4,   /* one call for each of args; the result is a list */
     FP_CALL_STAR = 8,   /* the same, and each of args is the arguments of its call */
+    FP_CALL_TIMED = 32, /* the worker notes when it starts: wk_started */
     FP_REPLY_NONE = 16, /* the result None, no payload */
     FP_REPLY_VALUE,     /* pickle of the result */
     FP_REPLY_ERROR,     /* pickle of the exception */
@@ -95,6 +98,7 @@ typedef struct {
     fp_a32 wk_phase;                     /* parent: NONE, STARTED; itself: the rest */
     fp_a32 wk_ring_head;                 /* parent: bytes of the ring that it has freed (mod 2^32) */
     fp_a32 wk_note;                      /* itself, before UNFIT: bytes at the start of its ring, a pickled exception */
+    fp_a64 wk_started;                   /* itself: when its timed task began (fp_now), 0 before and after */
 } fp_worker_shm;
 
 #define FP_FUNCTION_MAX 240u   /* bytes: two names and a little more */
@@ -122,7 +126,7 @@ typedef struct {
     u64 hd_magic;
     u64 hd_size;
     u32 hd_nslots, hd_ncells, hd_nworkers, hd_nspans;
-    u64 hd_workers, hd_idle, hd_functions, hd_cells, hd_slots, hd_owners, hd_rings, hd_spans;
+    u64 hd_workers, hd_idle, hd_functions, hd_cells, hd_slots, hd_owners, hd_rings, hd_spans, hd_crashes;
 
     _Alignas(FP_LINE) fp_a64 rg_head;    /* anyone: CAS +1 */
     _Alignas(FP_LINE) fp_a64 rg_tail;    /* parent */

@@ -9,11 +9,14 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -191,6 +194,27 @@ fp_cpus(void)
 }
 
 static unsigned fork_generation;
+
+int
+fp_fork_sibling(void)
+{
+    long pid = syscall(SYS_clone, CLONE_PARENT | SIGCHLD, 0, 0, 0, 0);
+    if (pid == 0) {
+        fork_generation++;
+    }
+    return pid < 0 ? FP_SYSTEM : (int)pid;
+}
+
+u64
+fp_peak_memory(int pid)
+{
+    siginfo_t info = {.si_pid = 0};
+    struct rusage usage = {.ru_maxrss = 0};
+    /* the library's waitid has no fifth argument */
+    long rc = syscall(SYS_waitid, P_PID, pid, &info, WEXITED | WNOWAIT | WNOHANG, &usage);
+    return rc == 0 && info.si_pid == pid ? (u64)usage.ru_maxrss * 1024u : 0;
+}
+
 
 static void
 in_child(void)

@@ -37,6 +37,13 @@ void fp_release_pages(int fd, u64 offset, u64 size);
 /* CPUs that this process may use: affinity and the cgroup's quota, at least 1. */
 unsigned fp_cpus(void);
 
+/* As fork(), but the child becomes one of this process's parent. Only for a process with one thread: the C library, whose
+ * own fork() takes no flags, prepares nothing. The child's pid, 0 in it, or FP_SYSTEM. */
+int fp_fork_sibling(void);
+
+/* Bytes of memory that a child of this process which has ended, and has not been waited for, had at most; 0: not known. */
+u64 fp_peak_memory(int pid);
+
 /* A number that differs in every process of a fork tree: +1 in each child. */
 unsigned fp_fork_generation(void);
 void fp_fork_watch(void);         /* once, before the first use of the above */

@@ -2,7 +2,9 @@
 #include "pool.h"
 #include "error.h"
 #include "memory.h"
+#include "limits.h"
 #include "os.h"
+#include "pool_parts.h"
 #include "ring.h"
 #include "spans.h"
 #include "wake.h"
@@ -26,7 +28,9 @@ alloc_private(fp_pool *p)
     p->free_slots = malloc(n * sizeof *p->free_slots);
     p->completed_slots = malloc(n * sizeof *p->completed_slots);
     p->in_use = calloc(p->shm.nworkers, sizeof *p->in_use);
-    if (p->slots == NULL || p->free_slots == NULL || p->completed_slots == NULL || p->in_use == NULL) {
+    p->fates = calloc(p->shm.nworkers, sizeof *p->fates);
+    if (p->slots == NULL || p->free_slots == NULL || p->completed_slots == NULL || p->in_use == NULL ||
+        p->fates == NULL) {
         return FP_NOMEM;
     }
     for (u32 i = 0; i < n; i++) {
@@ -52,6 +56,7 @@ destroy(fp_pool *p)
     free(p->free_slots);
     free(p->completed_slots);
     free(p->in_use);
+    free(p->fates);
     fp_death_clear(&p->death);
     pthread_mutex_destroy(&p->lock);
     free(p);
@@ -69,6 +74,7 @@ fp_pool_new(fp_pool **pool, u32 nworkers, u64 bytes)
     p->refs = 1;
     p->bell = -1;
     p->fork_generation = fp_fork_generation();
+    p->look_at = FP_NEVER;
     fp_waiter_init(&p->courier);
     fp_waiter_init(&p->sender);
     fp_spin_init(&p->spin);
@@ -378,8 +384,8 @@ free_dropped(fp_pool *p)
 }
 
 /* The one place where a task ends. Drops the pool's reference. */
-static void
-settle_locked(fp_pool *p, fp_task *t, u32 outcome)
+void
+fp_settle_locked(fp_pool *p, fp_task *t, u32 outcome)
 {
     free_call_block_locked(p, t);   /* if it was never sent */
     drop_holds_locked(p, t);
@@ -392,6 +398,7 @@ settle_locked(fp_pool *p, fp_task *t, u32 outcome)
         p->told--;
         to_courier_locked(p, t);
     }
+    p->ntimed -= fp_task_limit(t) != 0;
     fp_pool_drop_task(p, t);
     if (atomic_fetch_sub(&p->unfinished, 1) == 1 && p->draining) {
         fp_eventfd_ring(p->bell);
@@ -520,7 +527,7 @@ finish_slot_locked(fp_pool *p, u32 s, u32 w)
         u32 outcome = collect_reply_locked(p, s, w, t);
         free_slot_locked(p, s);
         p->served++;
-        settle_locked(p, t, outcome);
+        fp_settle_locked(p, t, outcome);
     }
     else {
         free_slot_locked(p, s);
@@ -561,6 +568,9 @@ send_locked(fp_pool *p, fp_task *t)
     p->slots[s] = (fp_slot){t, generation, true};
     t->slot = s;
     t->generation = generation;
+    if (fp_task_limit(t) != 0) {
+        fp_limits_expect_locked(p, fp_now() + fp_task_limit(t));
+    }
     /* keeps COURIER, which may be there already */
     atomic_fetch_or(&t->state, FP_TASK_SENT);
     return FP_OK;
@@ -601,8 +611,8 @@ break_damaged_locked(fp_pool *p)
     break_locked(p, (fp_death){.reason = strdup("A worker process damaged the shared memory of the pool.")});
 }
 
-static void
-refill_locked(fp_pool *p)
+void
+fp_refill_locked(fp_pool *p)
 {
     bool sent = false;
     while (p->backlog_first != NULL) {
@@ -697,6 +707,7 @@ accept_locked(fp_pool *p, fp_task *t, bool *in_ring)
     }
     fp_task_incref(t);
     p->demanded++;
+    p->ntimed += fp_task_limit(t) != 0;
     atomic_fetch_add(&p->unfinished, 1);
     return FP_OK;
 }
@@ -728,7 +739,7 @@ fp_pool_place(fp_pool *p, fp_task *t, u64 block, u64 size, u64 stream, fp_holds 
         t->stream = stream;
         t->holds = holds;
         t->unplaced = false;
-        refill_locked(p);
+        fp_refill_locked(p);
         arm_bell_locked(p);
     }
     else if (block) {
@@ -750,8 +761,8 @@ fp_pool_fail_unplaced(fp_pool *p, fp_task *t, fp_death *death)
         p->nbacklog--;
         p->served++;
         fp_task_incref(t);   /* the backlog lets go of it later, in refill */
-        settle_locked(p, t, death ? FP_OUTCOME_BROKEN : FP_OUTCOME_NOMEM);
-        refill_locked(p);
+        fp_settle_locked(p, t, death ? FP_OUTCOME_BROKEN : FP_OUTCOME_NOMEM);
+        fp_refill_locked(p);
         arm_bell_locked(p);
     }
     else if (death != NULL) {
@@ -788,7 +799,7 @@ fp_pool_pump_locked(fp_pool *p)
         break_damaged_locked(p);
     }
     if (p->backlog_first != NULL) {
-        refill_locked(p);
+        fp_refill_locked(p);
     }
     arm_bell_locked(p);
 }
@@ -833,8 +844,8 @@ withdraw_locked(fp_pool *p, fp_task *t)
     return true;
 }
 
-static bool
-cancel_locked(fp_pool *p, fp_task *t)
+bool
+fp_cancel_locked(fp_pool *p, fp_task *t)
 {
     if (fp_task_is_done(t)) {
         return false;
@@ -849,7 +860,7 @@ cancel_locked(fp_pool *p, fp_task *t)
         fp_task_incref(t);   /* the backlog lets go of it later, in refill */
     }
     p->served++;
-    settle_locked(p, t, FP_OUTCOME_CANCELLED);
+    fp_settle_locked(p, t, FP_OUTCOME_CANCELLED);
     return true;
 }
 
@@ -858,7 +869,7 @@ fp_pool_cancel(fp_pool *p, fp_task *t)
 {
     pthread_mutex_lock(&p->lock);
     fp_pool_pump_locked(p);
-    bool cancelled = cancel_locked(p, t);
+    bool cancelled = fp_cancel_locked(p, t);
     pthread_mutex_unlock(&p->lock);
     return cancelled;
 }
@@ -892,7 +903,7 @@ cancel_ring_locked(fp_pool *p, u32 keep)
             keep--;
         }
         else {
-            cancel_locked(p, t);
+            fp_cancel_locked(p, t);
         }
     }
 }
@@ -902,7 +913,7 @@ fp_pool_cancel_pending(fp_pool *p)
 {
     pthread_mutex_lock(&p->lock);
     for (fp_task *t = p->backlog_first; t != NULL; t = t->next) {
-        cancel_locked(p, t);
+        fp_cancel_locked(p, t);
     }
     cancel_ring_locked(p, workers_before_their_first_task(p));
     fp_pool_pump_locked(p);
@@ -927,6 +938,21 @@ fp_pool_stop_workers(fp_pool *p)
     fp_wake_all(&p->shm);
 }
 
+static bool
+is_drained_locked(const fp_pool *p)
+{
+    return p->draining && fp_load_relaxed(&p->unfinished) == 0 && p->ncondemned == 0;
+}
+
+bool
+fp_pool_is_drained(fp_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    bool drained = is_drained_locked(p);
+    pthread_mutex_unlock(&p->lock);
+    return drained;
+}
+
 bool
 fp_pool_manage(fp_pool *p)
 {
@@ -934,7 +960,7 @@ fp_pool_manage(fp_pool *p)
     pthread_mutex_lock(&p->lock);
     fp_pool_pump_locked(p);
     wake_sender_locked(p);
-    bool drained = p->draining && fp_load_relaxed(&p->unfinished) == 0;
+    bool drained = is_drained_locked(p);
     pthread_mutex_unlock(&p->lock);
     free_dropped(p);
     return drained;
@@ -1002,13 +1028,31 @@ reap_slot_locked(fp_pool *p, u32 w)
     case FP_DONE:   /* died before it could list it: the result is kept */
         finish_slot_locked(p, s, w);
         break;
-    case FP_CLAIMED:
+    case FP_CLAIMED:   /* its payload stays: it may be sent again */
     case FP_DOOMED:
-        t = empty_slot_locked(p, s);
+        t = p->slots[s].task;
+        p->slots[s].task = NULL;
         free_slot_locked(p, s);
         break;
     }
     return t;
+}
+
+/* It was lost with its worker: it comes before all that the workers have not been given yet. */
+static void
+send_again_locked(fp_pool *p, fp_task *t)
+{
+    t->terms->retries--;
+    t->seen = 0;
+    atomic_fetch_and(&t->state, ~(u32)FP_TASK_SENT);
+    t->next = p->backlog_first;
+    p->backlog_first = t;
+    if (p->backlog_last == NULL) {
+        p->backlog_last = t;
+    }
+    p->nbacklog++;
+    fp_refill_locked(p);
+    arm_bell_locked(p);
 }
 
 static void
@@ -1021,6 +1065,7 @@ clear_worker_locked(fp_pool *p, u32 w)
     fp_spans_free_of(&p->shm, w);
     spans_came_free(p);
     fp_store_relaxed(&k->wk_slot, 0);
+    fp_store_relaxed(&k->wk_started, 0);
     fp_store_relaxed(&p->shm.head->hd_live, --p->started);
     fp_wake_all(&p->shm);             /* it may have owed somebody a wake */
     fp_wait_rouse_leader(p);
@@ -1071,7 +1116,13 @@ fp_pool_reap(fp_pool *p, u32 w, fp_task **task)
     u32 phase = fp_load_acquire(&p->shm.workers[w].wk_phase);
     *task = reap_slot_locked(p, w);
     clear_worker_locked(p, w);
-    int rc = phase == FP_WORKER_RETIRED && *task == NULL ? FP_OK : FP_BROKEN;
+    int rc = phase == FP_WORKER_RETIRED && *task == NULL ? FP_OK
+             : fp_limits_reap_locked(p, w)               ? FP_CONDEMNED
+                                                         : FP_BROKEN;
+    if (p->retries && *task != NULL && (*task)->terms != NULL && (*task)->terms->retries > 0 && !p->broken) {
+        send_again_locked(p, *task);
+        *task = NULL;
+    }
     pthread_mutex_unlock(&p->lock);
     return rc;
 }
@@ -1081,7 +1132,7 @@ fp_pool_fail(fp_pool *p, fp_task *t)
 {
     pthread_mutex_lock(&p->lock);
     p->served++;
-    settle_locked(p, t, FP_OUTCOME_BROKEN);
+    fp_settle_locked(p, t, FP_OUTCOME_BROKEN);
     pthread_mutex_unlock(&p->lock);
 }
 
@@ -1098,7 +1149,7 @@ break_slot_locked(fp_pool *p, u32 s)
         }
         empty_slot_locked(p, s);
     }
-    settle_locked(p, t, FP_OUTCOME_BROKEN);
+    fp_settle_locked(p, t, FP_OUTCOME_BROKEN);
 }
 
 static void
@@ -1111,7 +1162,7 @@ break_backlog_locked(fp_pool *p)
             continue;
         }
         p->nbacklog--;
-        settle_locked(p, t, FP_OUTCOME_BROKEN);
+        fp_settle_locked(p, t, FP_OUTCOME_BROKEN);
     }
 }
 
@@ -1150,9 +1201,10 @@ fp_pool_bury(fp_pool *p)
     break_backlog_locked(p);
     for (u32 s = 0; s < p->shm.nslots; s++) {
         if (p->slots[s].task != NULL) {
-            settle_locked(p, empty_slot_locked(p, s), FP_OUTCOME_BROKEN);
+            fp_settle_locked(p, empty_slot_locked(p, s), FP_OUTCOME_BROKEN);
         }
     }
+    fp_limits_bury_locked(p);
     while (fp_spans_trim(&p->shm, 0)) {
         /* only results that nobody has asked for keep their memory from now on */
     }

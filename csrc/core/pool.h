@@ -28,6 +28,15 @@ typedef struct {
     bool out;            /* it is with the workers: not among free_slots */
 } fp_slot;
 
+/* A worker that is to be killed, see limits.h. */
+typedef struct {
+    bool condemned;
+    u64 call_at;         /* when the manager is to be told of it, perhaps again: fp_now, or FP_NEVER */
+    u64 grace;           /* ns from SIGTERM to SIGKILL */
+    u64 ran;             /* ns that its task ran for */
+    fp_task *overdue;    /* whose outcome waits for the manager, or NULL */
+} fp_fate;
+
 typedef struct fp_pool {
     fp_a32 refs;
     fp_shm shm;
@@ -48,6 +57,11 @@ typedef struct fp_pool {
     u64 demanded, served;             /* calls submitted; calls that need no worker any more */
     u32 started;                      /* workers started and not reaped */
     bool *in_use;                     /* [nworkers] the index has a worker */
+    fp_fate *fates;                   /* [nworkers] */
+    u32 ncondemned;
+    bool retries;                     /* a task that was lost with its worker may be sent again */
+    u64 ntimed;                       /* unfinished tasks with a limit */
+    u64 look_at;                      /* when the manager is to look at limits and fates (fp_now), or FP_NEVER */
     bool closed, draining;
     fp_a32 broken;                    /* read anywhere */
     fp_death death;                   /* why it broke; written once, before `broken` */
@@ -122,7 +136,9 @@ void fp_pool_drop_task(fp_pool *p, fp_task *t);
 void fp_pool_close(fp_pool *p);
 /* Tell the workers that no work will come. */
 void fp_pool_stop_workers(fp_pool *p);
-/* The manager's turn: pump, refill, say when to ring again. True: closed, and nothing is unfinished. */
+/* Closed, nothing is unfinished, and nobody is to be killed? */
+bool fp_pool_is_drained(fp_pool *p);
+/* The manager's turn: pump, refill, say when to ring again. True: it is drained. */
 bool fp_pool_manage(fp_pool *p);
 
 /* The manager's: give back memory that has not been used for a while. When to call it again (fp_now), or FP_NEVER. */
@@ -136,8 +152,9 @@ u64 fp_pool_waiting(fp_pool *p);
 u32 fp_pool_ready_workers(const fp_pool *p);
 /* Worker w is dead for certain, and not yet reaped: its last phase; if FP_WORKER_UNFIT, its note is in `*death`. */
 u32 fp_pool_last_words(const fp_pool *p, u32 w, fp_death *death);
-/* Worker w is dead for certain. FP_OK: it went because it was told to. FP_BROKEN: it did not; then
- * `*task` is the task that it took along (a reference), or NULL. */
+/* Worker w is dead for certain. FP_OK: it went because it was told to; FP_CONDEMNED: it was killed for what it ran.
+ * FP_BROKEN: neither; then `*task` is the task that it took along (a reference), or NULL: none, or one that is sent
+ * again. */
 int fp_pool_reap(fp_pool *p, u32 w, fp_task **task);
 /* A dead worker took it along: it ends as BROKEN. Drops the caller's reference. */
 void fp_pool_fail(fp_pool *p, fp_task *t);

@@ -46,6 +46,7 @@ lay_out(fp_head_shm *h, u32 nworkers, u32 nspans)
     h->hd_owners = place(&end, (u64)nspans * 4u, 4096);
     h->hd_rings = place(&end, (u64)nworkers * FP_RING, 4096);
     h->hd_spans = place(&end, (u64)nspans * FP_SPAN, FP_SPAN);
+    h->hd_crashes = place(&end, (u64)nworkers * FP_CRASH, 4096);
     h->hd_size = end;
     h->hd_magic = FP_MAGIC;
 }
@@ -63,6 +64,8 @@ find_parts(fp_shm *m, fp_head_shm *base, const fp_head_shm *h, int fd)
         .owners = (fp_a32 *)((u8 *)base + h->hd_owners),
         .rings = (u8 *)base + h->hd_rings,
         .spans = h->hd_spans,
+        .spans_end = h->hd_spans + (u64)h->hd_nspans * FP_SPAN,
+        .crashes = h->hd_crashes,
         .size = h->hd_size,
         .nslots = h->hd_nslots,
         .ncells = h->hd_ncells,
@@ -143,7 +146,8 @@ fp_shm_attach(fp_shm *m, int fd)
     if (base == NULL) {
         return FP_SYSTEM;
     }
-    if (!geometry_is_ours(base) || base->hd_size != (u64)size) {
+    /* a file that is longer: somebody's crash was */
+    if (!geometry_is_ours(base) || base->hd_size > (u64)size) {
         munmap(base, (size_t)size);
         return FP_CORRUPT;
     }

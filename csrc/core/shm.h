@@ -14,7 +14,8 @@ typedef struct {
     fp_slot_shm *slots;
     fp_a32 *owners;
     u8 *rings;
-    u64 spans;           /* offset of the first span */
+    u64 spans, spans_end;   /* offset of the first span, and behind the last */
+    u64 crashes;         /* offset of the first worker's */
     u64 size;
     u32 nslots, ncells, nworkers, nspans;
     int fd;
@@ -38,7 +39,7 @@ fp_shm_at(const fp_shm *m, u64 offset)
 static inline bool
 fp_shm_in_spans(const fp_shm *m, u64 offset, u64 size)
 {
-    return offset >= m->spans && offset <= m->size && size <= m->size - offset;
+    return offset >= m->spans && offset <= m->spans_end && size <= m->spans_end - offset;
 }
 
 #endif

@@ -43,6 +43,22 @@ fp_task_new_unplaced(u32 fn, u32 kind, char *label)
     return t;
 }
 
+bool
+fp_task_set_terms(fp_task *t, const fp_terms *terms)
+{
+    if (terms->limit == 0 && terms->retries == 0 && terms->grace == 0) {
+        return true;
+    }
+    if ((t->terms = malloc(sizeof *terms)) == NULL) {
+        return false;
+    }
+    *t->terms = *terms;
+    if (terms->limit != 0) {
+        t->kind |= FP_CALL_TIMED;
+    }
+    return true;
+}
+
 void
 fp_task_incref(fp_task *t)
 {
@@ -61,6 +77,7 @@ fp_death_clear(fp_death *death)
     free(death->label);
     free(death->error);
     free(death->reason);
+    free(death->crash);
 }
 
 void
@@ -71,6 +88,7 @@ fp_task_free(fp_task *t)
         free(t->death);
     }
     fp_holds_free(t->holds);
+    free(t->terms);
     free(t->reply);
     free(t->label);
     free(t);

@@ -37,9 +37,19 @@ typedef struct {
     u8 *error;              /* instead of a death: a pickled exception, or NULL */
     u64 error_size;
     char *reason;           /* instead of a death: a sentence, or NULL */
+    char *crash;            /* what faulthandler said, or NULL */
+    u64 peak;               /* bytes of memory that it had at most; 0: not known */
+    bool oom;               /* the kernel has killed something lately for want of memory */
 } fp_death;
 
 void fp_death_clear(fp_death *death);
+
+/* What was asked for beyond the call itself. */
+typedef struct {
+    u64 limit;              /* ns that it may run; 0: for ever */
+    u64 grace;              /* ns between SIGTERM and SIGKILL when it is stopped; 0: SIGKILL at once */
+    u32 retries;            /* how often it is sent again after a worker's death */
+} fp_terms;
 
 typedef struct fp_task {
     fp_a32 refs;
@@ -57,6 +67,8 @@ typedef struct fp_task {
     u8 *reply;              /* private copy, or NULL */
     u64 reply_size, reply_stream, reply_offset;
     bool unplaced;          /* while QUEUED: it has no payload yet */
+    fp_terms *terms;        /* malloc, or NULL: none */
+    u64 seen;               /* SENT, with a limit: when it was first seen to run (fp_now), 0: not yet */
     fp_death *death;        /* its own worker's (malloc), or NULL; set before fp_pool_fail */
     u32 outcome, reply_kind;
     u8 small[];
@@ -67,6 +79,8 @@ typedef struct fp_task {
 fp_task *fp_task_new(u32 fn, u32 kind, const fp_payload *payload, char *label);
 /* The same, its payload to come: `small` has room for FP_INLINE bytes. */
 fp_task *fp_task_new_unplaced(u32 fn, u32 kind, char *label);
+/* Before it is submitted. False: no memory. */
+bool fp_task_set_terms(fp_task *t, const fp_terms *terms);
 void fp_task_incref(fp_task *t);
 /* True if that was the last reference: the caller frees what it holds, then calls fp_task_free. */
 bool fp_task_decref(fp_task *t);

@@ -62,6 +62,14 @@ read_call(const fp_worker *k, fp_call *call)
     call->data = sl->sl_offset ? fp_shm_at(&k->shm, sl->sl_offset) : sl->sl_inline;
 }
 
+void
+fp_worker_begin(const fp_worker *k, const fp_call *call)
+{
+    if (call->kind & FP_CALL_TIMED) {
+        fp_store_relaxed(&k->shm.workers[k->w].wk_started, fp_now());
+    }
+}
+
 int
 fp_worker_next(fp_worker *k, fp_call *call)
 {
@@ -178,6 +186,9 @@ fp_worker_complete(fp_worker *k, const fp_call *call, const fp_reply *reply)
     sl->sl_stream = reply->stream;
     sl->sl_offset = reply->offset;
     sl->sl_ring_end = reply->ring_end;
+    if (call->kind & FP_CALL_TIMED) {
+        fp_store_relaxed(&k->shm.workers[k->w].wk_started, 0);   /* before the next one is mine */
+    }
     u32 flags;
     int rc = fp_complete(&k->shm, k->w, call->slot, call->generation, &flags);
     if (rc != FP_OK) {

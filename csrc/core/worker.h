@@ -40,6 +40,8 @@ void fp_worker_detach(fp_worker *k);
 
 /* The next task without waiting. 0, FP_EMPTY, or FP_CLOSED: nothing to do, and never again. */
 int fp_worker_next(fp_worker *k, fp_call *call);
+/* The call has been unpickled and begins. */
+void fp_worker_begin(const fp_worker *k, const fp_call *call);
 /* Wait until there may be something: 0; FP_INTR; FP_TIMEDOUT: nothing came, nobody counts on this worker. First it spins
  * and comes back, so that the caller looks for signals once more before the sleep that it begins when called again. */
 int fp_worker_wait(fp_worker *k, u64 deadline);

@@ -88,11 +88,13 @@ fp_death_exception(const fp_death *d)
     if (d->reason != NULL) {
         return fp_call_helper("fastpool.errors", "pool_broken", "(z)", d->reason);
     }
-    if (d->exitcode_known) {
-        return fp_call_helper("fastpool.errors", "worker_died", "(iizi)", d->pid, d->exitcode, d->label,
-                              (int)d->ready);
-    }
-    return fp_call_helper("fastpool.errors", "worker_died", "(iOzi)", d->pid, Py_None, d->label, (int)d->ready);
+    PyObject *exitcode = d->exitcode_known ? PyLong_FromLong(d->exitcode) : Py_NewRef(Py_None);
+    PyObject *error = exitcode == NULL ? NULL
+                                       : fp_call_helper("fastpool.errors", "worker_died", "(iOziKiz)", d->pid, exitcode,
+                                                        d->label, (int)d->ready, (unsigned long long)d->peak,
+                                                        (int)d->oom, d->crash);
+    Py_XDECREF(exitcode);
+    return error;
 }
 
 static PyObject *

@@ -36,11 +36,10 @@ prepare(fp_state *st, fp_executor *e)
     return r ? 0 : -1;
 }
 
+/* `terms`: NULL for the pool's own. */
 static PyObject *
-executor_submit(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+submit(fp_state *st, fp_executor *e, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, const fp_call_terms *terms)
 {
-    fp_executor *e = (fp_executor *)self;
-    fp_state *st = fp_state_by_type(cls);
     if (nargs < 1) {
         PyErr_SetString(PyExc_TypeError,
                         "ProcessPoolExecutor.submit() missing 1 required positional argument: 'fn'");
@@ -58,7 +57,7 @@ executor_submit(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssi
             }
         }
         fp_pool_object *pool = (fp_pool_object *)Py_NewRef(e->pool);
-        PyObject *f = fp_submit(st, pool, args[0], args + 1, nargs - 1, kwnames, 0);
+        PyObject *f = fp_submit(st, pool, args[0], args + 1, nargs - 1, kwnames, terms ? terms : &pool->terms);
         if (f == NULL && !PyErr_Occurred() && prepared && pool->pool->broken) {
             f = fp_submit_to_broken(pool);   /* the call was accepted before: the workers that it started have died */
         }
@@ -68,6 +67,26 @@ executor_submit(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssi
         }
         prepared = true;
     }
+}
+
+static PyObject *
+executor_submit(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return submit(fp_state_by_type(cls), (fp_executor *)self, args, nargs, kwnames, NULL);
+}
+
+static PyObject *
+executor_submit_on(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    fp_call_terms terms;
+    if (nargs < 1) {
+        PyErr_SetString(PyExc_TypeError, "_submit_on() needs the terms");
+        return NULL;
+    }
+    if (fp_parse_terms(args[0], &terms) < 0) {
+        return NULL;
+    }
+    return submit(fp_state_by_type(cls), (fp_executor *)self, args + 1, nargs - 1, kwnames, &terms);
 }
 
 static PyObject *
@@ -123,6 +142,8 @@ static PyMethodDef executor_methods[] = {
      "Have a worker process call fn(*args, **kwargs) and return a Future for the call.\n\n"
      "The call is pickled here and now. What cannot be pickled fails the Future, never submit() itself.\n"
      "Raises BrokenProcessPool if the pool is broken, RuntimeError after shutdown().")},
+    {"_submit_on", (PyCFunction)(void (*)(void))executor_submit_on, METH_METHOD | METH_FASTCALL | METH_KEYWORDS, PyDoc_STR(
+     "_submit_on(terms, fn, /, *args, **kwargs)\n\nsubmit() on terms of its own, see _core.Pool.submit_on.")},
     {NULL},
 };
 

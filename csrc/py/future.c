@@ -2,6 +2,7 @@
 #include "errors.h"
 #include "unpickling.h"
 #include "../core/error.h"
+#include "../core/limits.h"
 #include "../core/os.h"
 
 #include <structmember.h>
@@ -793,10 +794,10 @@ future_get_snapshot(PyObject *self, PyObject *Py_UNUSED(ignored))
 
 /* ------------------------------------------------------------------ changes */
 
+/* `how`: fp_pool_cancel or fp_pool_kill. */
 static PyObject *
-future_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
+cancel_by(fp_future *f, bool (*how)(fp_pool *, fp_task *))
 {
-    fp_future *f = (fp_future *)self;
     fp_state *st = state_of(f);
     refresh(f);
     if (f->task == NULL) {
@@ -811,7 +812,7 @@ future_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
     if (fp_refuse_after_fork(f->pool->pool)) {
         return NULL;
     }
-    if (!fp_pool_cancel(f->pool->pool, f->task)) {
+    if (!how(f->pool->pool, f->task)) {
         refresh(f);
         return PyBool_FromLong(f->task != NULL ? f->task->outcome == FP_OUTCOME_CANCELLED
                                                : f->state != FP_F_FINISHED);
@@ -825,6 +826,18 @@ future_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
     }
     refresh(f);
     return run_callbacks(f, true) < 0 ? NULL : Py_NewRef(Py_True);
+}
+
+static PyObject *
+future_cancel(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return cancel_by((fp_future *)self, fp_pool_cancel);
+}
+
+static PyObject *
+future_kill(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    return cancel_by((fp_future *)self, fp_pool_kill);
 }
 
 /* Call it now, as the standard library does for a future that is done. */
@@ -1015,6 +1028,9 @@ static PyMethodDef future_methods[] = {
     {"cancel", future_cancel, METH_NOARGS, PyDoc_STR(
      "cancel($self)\n--\n\nCancel the call if no worker has started it.\n\n"
      "Returns True if it is cancelled now, False if it runs or has finished.")},
+    {"kill", future_kill, METH_NOARGS, PyDoc_STR(
+     "kill($self)\n--\n\nCancel the call, even if it runs: then its worker process is killed, with the children that it has\n"
+     "started, and replaced.\n\nReturns True if it is cancelled now, False if it has finished.")},
     {"cancelled", future_cancelled, METH_NOARGS, PyDoc_STR(
      "cancelled($self)\n--\n\nTrue if the call was cancelled.")},
     {"running", future_running, METH_NOARGS, PyDoc_STR(

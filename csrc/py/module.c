@@ -1,6 +1,7 @@
 /* fastpool._core: the module, its types and its state. */
 #include "future.h"
 #include "pickling.h"
+#include "processes.h"
 #include "shared.h"
 #include "unpickling.h"
 #include "worker_loop.h"
@@ -37,6 +38,13 @@ static PyMethodDef module_methods[] = {
      "resign($module, memfd, bell, index, error, /)\n--\n\nInstead of work(): say why not, with a pickled exception. Takes the descriptors over.")},
     {"watch_owner", fp_worker_watch_owner, METH_VARARGS, PyDoc_STR(
      "watch_owner($module, pid, lifeline, /)\n--\n\nEnd this process when that one does. Takes the descriptor over.")},
+    {"crash_log", fp_crash_log, METH_VARARGS, PyDoc_STR(
+     "crash_log($module, memfd, index, /)\n--\n\nA descriptor for the faulthandler of that worker.")},
+    {"fork_sibling", fp_fork_a_sibling, METH_NOARGS, PyDoc_STR(
+     "fork_sibling($module)\n--\n\nAs os.fork(), but the child becomes one of this process's parent. Only in a process with one\n"
+     "thread.")},
+    {"peak_memory", fp_peak_memory_of, METH_O, PyDoc_STR(
+     "peak_memory($module, pid, /)\n--\n\nThe bytes of memory that a child which has ended had at most; 0: not known.")},
     {"share", fp_share_object, METH_O, PyDoc_STR(
      "share($module, object, /)\n--\n\nPages with the object's pickle and its buffers.")},
     {"open_pages", fp_open_pages, METH_VARARGS, PyDoc_STR(

@@ -2,7 +2,9 @@
 #include "errors.h"
 #include "future.h"
 #include "submit.h"
+#include "../core/crash.h"
 #include "../core/error.h"
+#include "../core/limits.h"
 #include "../core/orphan.h"
 #include "../core/os.h"
 
@@ -19,13 +21,13 @@ as_pool(PyObject *self)
 static PyObject *
 pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"workers", "future_type", "start_thread", "replaces", "shared_memory", NULL};
-    unsigned int workers;
-    int replaces = false;
+    static char *names[] = {"workers", "future_type", "start_thread", "of_pool", "survives", "shared_memory", "retries", NULL};
+    unsigned int workers, retries = 0;
+    int of_pool = false, survives = false;
     unsigned long long shared_memory = 0;
     PyObject *future_type, *start_thread;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IOO|pK:Pool", names, &workers, &future_type, &start_thread,
-                                     &replaces, &shared_memory)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IOO|ppKI:Pool", names, &workers, &future_type, &start_thread,
+                                     &of_pool, &survives, &shared_memory, &retries)) {
         return NULL;
     }
     fp_state *st = fp_state_by_type(type);
@@ -38,7 +40,9 @@ pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
         return NULL;
     }
     self->monitor.epoll = -1;
-    self->replaces = replaces;
+    self->of_pool = of_pool;
+    self->survives = survives;
+    self->terms.limits.retries = retries;
     self->future_type = Py_NewRef(future_type);
     self->start_thread = Py_NewRef(start_thread);
     if (workers > FP_MAX_WORKERS) {
@@ -46,6 +50,7 @@ pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     }
     int rc = fp_pool_new(&self->pool, workers, shared_memory);
     if (rc == FP_OK) {
+        self->pool->retries = survives;
         rc = fp_monitor_init(&self->monitor, workers, self->pool->bell);
     }
     if (rc != FP_OK) {
@@ -115,18 +120,38 @@ pool_submit(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t
         PyErr_SetString(PyExc_TypeError, "submit() needs the function to call");
         return NULL;
     }
-    return or_refuse(fp_submit(fp_state_by_type(cls), p, args[0], args + 1, nargs - 1, kwnames, 0));
+    return or_refuse(fp_submit(fp_state_by_type(cls), p, args[0], args + 1, nargs - 1, kwnames, &p->terms));
 }
 
-/* The arguments (fn, items, star, data=None) of submit_each. -1 with an exception. */
-static int
-parse_each(PyObject *const *args, Py_ssize_t nargs, PyObject **data)
+/* submit(), with terms of its own. */
+static PyObject *
+pool_submit_on(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    if (nargs < 3 || nargs > 4 || !PyTuple_Check(args[1]) || PyTuple_GET_SIZE(args[1]) == 0) {
-        PyErr_SetString(PyExc_TypeError, "submit_each(fn, items, star, data=None) needs a tuple that is not empty");
+    fp_call_terms terms;
+    if (nargs < 2) {
+        PyErr_SetString(PyExc_TypeError, "submit_on() needs the terms and the function to call");
+        return NULL;
+    }
+    if (fp_parse_terms(args[0], &terms) < 0) {
+        return NULL;
+    }
+    return or_refuse(fp_submit(fp_state_by_type(cls), as_pool(self), args[1], args + 2, nargs - 2, kwnames, &terms));
+}
+
+/* The arguments (fn, items, star, data=None, terms=None) of submit_each. -1 with an exception. */
+static int
+parse_each(fp_pool_object *p, PyObject *const *args, Py_ssize_t nargs, PyObject **data, fp_call_terms *terms)
+{
+    if (nargs < 3 || nargs > 5 || !PyTuple_Check(args[1]) || PyTuple_GET_SIZE(args[1]) == 0) {
+        PyErr_SetString(PyExc_TypeError,
+                        "submit_each(fn, items, star, data=None, terms=None) needs a tuple that is not empty");
         return -1;
     }
-    *data = nargs == 4 && args[3] != Py_None ? args[3] : NULL;
+    *terms = p->terms;
+    if (nargs == 5 && args[4] != Py_None && fp_parse_terms(args[4], terms) < 0) {
+        return -1;
+    }
+    *data = nargs >= 4 && args[3] != Py_None ? args[3] : NULL;
     if (*data != NULL && !PyBytes_Check(*data)) {
         PyErr_SetString(PyExc_TypeError, "a function by value is a bytes object");
         return -1;
@@ -146,28 +171,32 @@ pool_submit_each(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ss
 {
     fp_state *st = fp_state_by_type(cls);
     PyObject *data;
-    if (parse_each(args, nargs, &data) < 0) {
+    fp_call_terms terms;
+    if (parse_each(as_pool(self), args, nargs, &data, &terms) < 0) {
         return NULL;
     }
     PyObject **items = ((PyTupleObject *)args[1])->ob_item;
     Py_ssize_t n = PyTuple_GET_SIZE(args[1]);
-    u32 each = call_kind(args[2]);
-    return or_refuse(data ? fp_submit_by_value(st, as_pool(self), args[0], data, items, n, each)
-                          : fp_submit(st, as_pool(self), args[0], items, n, NULL, each));
+    terms.each = call_kind(args[2]);
+    return or_refuse(data ? fp_submit_by_value(st, as_pool(self), args[0], data, items, n, &terms)
+                          : fp_submit(st, as_pool(self), args[0], items, n, NULL, &terms));
 }
 
 /* ------------------------------------------------------ the manager's calls */
 
-/* The loop that needs no Python: until workers ended, or all is done. */
+/* The loop that needs no Python: until workers ended, one is to be killed, or all is done; or until then. */
 static int
-manage_without_gil(fp_pool_object *p, u32 *ended, int most)
+manage_without_gil(fp_pool_object *p, u32 *ended, int most, u64 then)
 {
     fp_pool *pool = p->pool;
     for (;;) {
-        if (fp_pool_manage(pool) || fp_load_acquire(&pool->broken)) {
+        bool drained = fp_pool_manage(pool);
+        u64 look = fp_pool_enforce_limits(pool), trim = fp_pool_trim(pool);
+        if (look == 0 || drained || fp_load_acquire(&pool->broken) || fp_now() >= then) {
             return 0;
         }
-        int n = fp_monitor_wait(&p->monitor, ended, most, fp_pool_trim(pool));
+        u64 until = look < trim ? look : trim;
+        int n = fp_monitor_wait(&p->monitor, ended, most, until < then ? until : then);
         if (n != 0) {
             return n;
         }
@@ -190,20 +219,77 @@ index_list(const u32 *indices, int n)
 }
 
 static PyObject *
-pool_manage(PyObject *self, PyObject *Py_UNUSED(ignored))
+pool_manage(PyObject *self, PyObject *seconds)
 {
     u32 ended[64];
     int n;
+    u64 then = FP_NEVER;
+    if (seconds != Py_None) {
+        double s = PyFloat_AsDouble(seconds);
+        if (s == -1 && PyErr_Occurred()) {
+            return NULL;
+        }
+        then = fp_now() + (s > 0 ? (u64)(s * 1e9) : 0);
+    }
     if (fp_refuse_after_fork(as_pool(self)->pool)) {
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
-    n = manage_without_gil(as_pool(self), ended, 64);
+    n = manage_without_gil(as_pool(self), ended, 64, then);
     Py_END_ALLOW_THREADS
     if (n == FP_INTR) {
         n = 0;
     }
     return n < 0 ? fp_raise_code(n) : index_list(ended, n);
+}
+
+/* One worker to be killed: (index, gently, overdue, seconds, limit, function), or None. */
+static PyObject *
+pool_next_fate(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    fp_sentence s;
+    if (fp_refuse_after_fork(as_pool(self)->pool)) {
+        return NULL;
+    }
+    if (!fp_pool_next_fate(as_pool(self)->pool, &s)) {
+        Py_RETURN_NONE;
+    }
+    return Py_BuildValue("IOOddz", s.w, s.gently ? Py_True : Py_False, s.overdue ? Py_True : Py_False,
+                         (double)s.ran / 1e9, (double)s.limit / 1e9, s.label);
+}
+
+/* A death that is an exception, pickled. -1 with an exception. */
+static int
+death_by_exception(PyObject *error, fp_death *death)
+{
+    if (!PyBytes_Check(error)) {
+        PyErr_SetString(PyExc_TypeError, "a pickled exception is a bytes object");
+        return -1;
+    }
+    *death = (fp_death){.error_size = (u64)PyBytes_GET_SIZE(error)};
+    if ((death->error = malloc(death->error_size + 1)) == NULL) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    memcpy(death->error, PyBytes_AS_STRING(error), death->error_size);
+    return 0;
+}
+
+static PyObject *
+pool_fail_overdue(PyObject *self, PyObject *args)
+{
+    unsigned int w;
+    PyObject *error;
+    fp_death death;
+    fp_pool *pool = as_pool(self)->pool;
+    if (!PyArg_ParseTuple(args, "IO:fail_overdue", &w, &error) || fp_refuse_after_fork(pool) ||
+        death_by_exception(error, &death) < 0) {
+        return NULL;
+    }
+    if (w < pool->shm.nworkers) {
+        fp_pool_fail_overdue(pool, w, death);
+    }
+    Py_RETURN_NONE;
 }
 
 static PyObject *
@@ -268,6 +354,26 @@ copy_text(const char *text)
     return text ? strdup(text) : NULL;
 }
 
+/* What faulthandler has written in that worker: a str, '' if nothing. */
+static PyObject *
+pool_crash_text(PyObject *self, PyObject *arg)
+{
+    static const u64 most = 64u << 10;
+    fp_pool *pool = as_pool(self)->pool;
+    unsigned long w = PyLong_AsUnsignedLong(arg);
+    if (PyErr_Occurred() || fp_refuse_after_fork(pool)) {
+        return NULL;
+    }
+    char *text = PyMem_Malloc(most);
+    if (text == NULL) {
+        return PyErr_NoMemory();
+    }
+    u64 n = w < pool->shm.nworkers ? fp_crash_read(&pool->shm, (u32)w, text, most) : 0;
+    PyObject *str = PyUnicode_DecodeUTF8(text, (Py_ssize_t)n, "replace");
+    PyMem_Free(text);
+    return str;
+}
+
 /* reap's answer: how it ended, and the pickled exception of its initializer or None. Clears `death`. */
 static PyObject *
 reaped(const char *how, fp_death *death)
@@ -283,7 +389,7 @@ answer_for_death(fp_pool_object *p, fp_task *task, fp_death death)
 {
     death.label = task ? copy_text(fp_pool_label(p->pool, task)) : NULL;
     /* the reason first: who waits for the task must find it */
-    if (!p->replaces) {
+    if (!p->survives) {
         fp_pool_break(p->pool, death);
     }
     else if (task != NULL && (task->death = malloc(sizeof death)) != NULL) {
@@ -303,30 +409,36 @@ pool_reap(PyObject *self, PyObject *args)
     fp_pool_object *p = as_pool(self);
     fp_pool *pool = p->pool;
     unsigned int w;
-    int pid;
+    int pid, oom;
+    unsigned long long peak;
+    const char *crash;
     PyObject *exitcode;
-    if (fp_refuse_after_fork(pool) || !PyArg_ParseTuple(args, "IiO:reap", &w, &pid, &exitcode)) {
+    if (fp_refuse_after_fork(pool) ||
+        !PyArg_ParseTuple(args, "IiOKpz:reap", &w, &pid, &exitcode, &peak, &oom, &crash)) {
         return NULL;
     }
     if (w >= pool->shm.nworkers) {
         PyErr_SetString(PyExc_ValueError, "no such worker");
         return NULL;
     }
-    fp_death death = {.pid = pid, .exitcode_known = exitcode != Py_None, .ready = true};
+    fp_death death = {.pid = pid, .exitcode_known = exitcode != Py_None, .ready = true, .peak = peak, .oom = oom};
     if (death.exitcode_known) {
         death.exitcode = (int)PyLong_AsLong(exitcode);
         if (PyErr_Occurred()) {
             return NULL;
         }
     }
+    death.crash = copy_text(crash);
     fp_monitor_remove(&p->monitor, w);
+    fp_crash_clear(&pool->shm, w);
     u32 phase = fp_pool_last_words(pool, w, &death);
     death.ready = phase != FP_WORKER_STARTED;
     fp_task *task;
-    if (fp_pool_reap(pool, w, &task) == FP_OK) {
-        return reaped("retired", &death);
+    int rc = fp_pool_reap(pool, w, &task);
+    if (rc == FP_OK || rc == FP_CONDEMNED) {
+        return reaped(rc == FP_OK ? "retired" : "killed", &death);
     }
-    if (p->replaces && task == NULL && (phase == FP_WORKER_STARTED || phase == FP_WORKER_UNFIT)) {
+    if (p->survives && task == NULL && (phase == FP_WORKER_STARTED || phase == FP_WORKER_UNFIT)) {
         return reaped("unready", &death);   /* whether the next may do better is for the Python part to judge */
     }
     answer_for_death(p, task, death);
@@ -340,15 +452,10 @@ pool_break(PyObject *self, PyObject *error)
     if (as_pool(self)->pool->fork_generation != fp_fork_generation()) {
         Py_RETURN_NONE;   /* inert, see below */
     }
-    if (!PyBytes_Check(error)) {
-        PyErr_SetString(PyExc_TypeError, "break_() takes a pickled exception");
+    fp_death death;
+    if (death_by_exception(error, &death) < 0) {
         return NULL;
     }
-    fp_death death = {.error_size = (u64)PyBytes_GET_SIZE(error)};
-    if ((death.error = malloc(death.error_size + 1)) == NULL) {
-        return PyErr_NoMemory();
-    }
-    memcpy(death.error, PyBytes_AS_STRING(error), death.error_size);
     fp_pool_break(as_pool(self)->pool, death);
     Py_RETURN_NONE;
 }
@@ -539,11 +646,7 @@ get_broken(PyObject *self, void *Py_UNUSED(closure))
 static PyObject *
 get_drained(PyObject *self, void *Py_UNUSED(closure))
 {
-    fp_pool *pool = as_pool(self)->pool;
-    pthread_mutex_lock(&pool->lock);
-    bool drained = pool->draining && fp_load_relaxed(&pool->unfinished) == 0;
-    pthread_mutex_unlock(&pool->lock);
-    return PyBool_FromLong(drained);
+    return PyBool_FromLong(fp_pool_is_drained(as_pool(self)->pool));
 }
 
 static PyObject *
@@ -584,13 +687,25 @@ static PyGetSetDef pool_getset[] = {
 static PyMethodDef pool_methods[] = {
     {"submit", CLASS_METHOD(pool_submit), PyDoc_STR(
      "submit(fn, /, *args, **kwargs)\n\nA Future for the call.")},
+    {"submit_on", CLASS_METHOD(pool_submit_on), PyDoc_STR(
+     "submit_on(terms, fn, /, *args, **kwargs)\n\nThe same on terms of its own: a tuple of seconds that it may run and\n"
+     "seconds from SIGTERM to SIGKILL when it is stopped (0: no such), how often it is sent again if its worker dies,\n"
+     "and a name for messages, or None.")},
     {"submit_each", CLASS_METHOD(pool_submit_each), PyDoc_STR(
-     "submit_each(fn, items, star, data=None, /)\n\nA Future for the list of the results of fn for each of a tuple of items,\n"
+     "submit_each(fn, items, star, data=None, terms=None, /)\n\nA Future for the list of the results of fn for each of a tuple of items,\n"
      "with `star` for each of a tuple of arguments; if `star` is None, for the result of fn(*items). `data` is the\n"
      "function's pickle if it goes by value.")},
-    {"manage", pool_manage, METH_NOARGS, PyDoc_STR(
-     "manage($self)\n--\n\nThe manager thread's work that needs no Python. Returns the indices of workers that ended;\n"
-     "an empty list: all tasks of a closed pool have ended, or the pool broke.")},
+    {"manage", pool_manage, METH_O, PyDoc_STR(
+     "manage($self, seconds, /)\n--\n\nThe manager thread's work that needs no Python, for so long, or None. Returns the\n"
+     "indices of workers that ended; an empty list: all tasks of a closed pool have ended, the pool broke, a worker is\n"
+     "to be killed, or the time is over.")},
+    {"next_fate", pool_next_fate, METH_NOARGS, PyDoc_STR(
+     "next_fate($self)\n--\n\nA worker to be killed, or None: (index, by SIGTERM?, did its task run for too long?, for how\n"
+     "many seconds, how many it had, its function). If it did, fail_overdue() is to be called.")},
+    {"crash_text", pool_crash_text, METH_O, PyDoc_STR(
+     "crash_text($self, index, /)\n--\n\nWhat faulthandler has written in that worker, '' if nothing.")},
+    {"fail_overdue", pool_fail_overdue, METH_VARARGS, PyDoc_STR(
+     "fail_overdue($self, index, error, /)\n--\n\nThe task of that worker ends with a pickled exception.")},
     {"new_worker", pool_new_worker, METH_NOARGS, PyDoc_STR(
      "new_worker($self)\n--\n\nThe index of a worker that is about to be started. None if all are.")},
     {"cancel_worker", pool_cancel_worker, METH_O, PyDoc_STR(
@@ -600,9 +715,10 @@ static PyMethodDef pool_methods[] = {
     {"unwatch", pool_unwatch, METH_O, PyDoc_STR(
      "unwatch($self, index, /)\n--\n\nIts end needs no notice any more: close its descriptors.")},
     {"reap", pool_reap, METH_VARARGS, PyDoc_STR(
-     "reap($self, index, pid, exitcode, /)\n--\n\nThe worker is dead: clean up after it. 'retired' if it had been told to end,\n"
-     "'unready' if it never got so far as to take tasks, else 'died'; and what its initializer raised, pickled, or\n"
-     "None. A pool that replaces its workers fails the task that it was running; any other breaks.")},
+     "reap($self, index, pid, exitcode, peak, oom, crash, /)\n--\n\nThe worker is dead: clean up after it. For its error: the\n"
+     "bytes of memory that it had at most (0: not known), whether memory ran out, what crash_text() was, or None. 'retired' if it had been told to end,\n"
+     "'killed' if next_fate() had named it, 'unready' if it never got so far as to take tasks, else 'died'; and what its initializer raised, pickled, or\n"
+     "None. A pool that survives deaths fails the task that it was running; any other breaks.")},
     {"break_", pool_break, METH_O, PyDoc_STR(
      "break_($self, error, /)\n--\n\nFail every task that has not ended; `error`: a pickled exception.")},
     {"bury", pool_bury, METH_NOARGS, PyDoc_STR(
@@ -644,7 +760,8 @@ static PyType_Slot pool_slots[] = {
     {Py_tp_methods, pool_methods},
     {Py_tp_getset, pool_getset},
     {Py_tp_members, pool_members},
-    {Py_tp_doc, PyDoc_STR("Pool(workers, future_type, start_thread, replaces=False, shared_memory=0)\n\nThe shared memory of one pool, and the parent's side of it.")},
+    {Py_tp_doc, PyDoc_STR("Pool(workers, future_type, start_thread, of_pool=False, survives=False, shared_memory=0, retries=0)\n\n"
+                         "The shared memory of one pool, and the parent's side of it.")},
     {0, NULL},
 };
 

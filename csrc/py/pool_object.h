@@ -7,6 +7,13 @@
 
 typedef struct fp_deferred fp_deferred;
 
+/* What a call is asked for with. */
+typedef struct {
+    fp_terms limits;
+    u32 each;                  /* 0, or FP_CALL_EACH or FP_CALL_STAR */
+    const char *name;          /* for messages; NULL: its function's */
+} fp_call_terms;
+
 typedef struct {
     PyObject_HEAD
     fp_pool *pool;
@@ -19,7 +26,9 @@ typedef struct {
     bool courier_leaving;
     fp_deferred *deferred_first, *deferred_last;   /* calls that are yet to be pickled, see submit.h */
     bool sending, sender_runs; /* there is a sender, or about to be; it has begun */
-    bool replaces;             /* as multiprocessing.Pool does it: a worker's death fails its task only */
+    bool of_pool;              /* with the manners of multiprocessing.Pool, not of an executor */
+    bool survives;             /* a worker's death fails its task only */
+    fp_call_terms terms;       /* of calls that have none of their own */
     PyObject *weakrefs;
 } fp_pool_object;
 

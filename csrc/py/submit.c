@@ -15,6 +15,7 @@ typedef struct {
     u32 kind;
     int id;                /* in the function table, or 0: `packed` holds the function, too */
     bool by_value;         /* the arguments may hold what was defined at an interactive prompt */
+    const fp_call_terms *terms;
 } fp_packed_call;
 
 struct fp_deferred {
@@ -65,10 +66,10 @@ whole_call(PyObject *fn, PyObject *const *args, Py_ssize_t nargs, PyObject *kwna
 /* -1 with an exception. */
 static int
 pack_call(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
-          fp_packed_call *call)
+          const fp_call_terms *terms, fp_packed_call *call)
 {
     bool keywords = kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0;
-    *call = (fp_packed_call){.fn = fn, .id = fp_function_id(st, p->pool, &p->functions, fn)};
+    *call = (fp_packed_call){.fn = fn, .id = fp_function_id(st, p->pool, &p->functions, fn), .terms = terms};
     if (call->id < 0) {
         return -1;
     }
@@ -91,12 +92,42 @@ pack_call(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *const *args, 
     return call->packed ? 0 : -1;
 }
 
+/* Seconds as ns. -1 with an exception. */
+static int
+parse_seconds(PyObject *object, u64 *ns)
+{
+    double seconds = PyFloat_AsDouble(object);
+    if (seconds == -1 && PyErr_Occurred()) {
+        return -1;
+    }
+    if (!(seconds >= 0)) {
+        PyErr_SetString(PyExc_ValueError, "seconds must be >= 0");
+        return -1;
+    }
+    *ns = seconds < 1e9 ? (u64)(seconds * 1e9) : 0;   /* after 30 years: never */
+    return 0;
+}
+
+int
+fp_parse_terms(PyObject *tuple, fp_call_terms *terms)
+{
+    PyObject *limit, *grace;
+    unsigned int retries;
+    *terms = (fp_call_terms){.name = NULL};
+    if (!PyArg_ParseTuple(tuple, "OOIz:terms", &limit, &grace, &retries, &terms->name) ||
+        parse_seconds(limit, &terms->limits.limit) < 0 || parse_seconds(grace, &terms->limits.grace) < 0) {
+        return -1;
+    }
+    terms->limits.retries = retries;
+    return 0;
+}
+
 /* The call of a function that goes by value, as `data`. -1 with an exception. */
 static int
 pack_call_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *data, PyObject *const *args,
-                   Py_ssize_t nargs, PyObject *kwnames, fp_packed_call *call)
+                   Py_ssize_t nargs, PyObject *kwnames, const fp_call_terms *terms, fp_packed_call *call)
 {
-    *call = (fp_packed_call){.fn = fn, .kind = FP_CALL_KWARGS};
+    *call = (fp_packed_call){.fn = fn, .kind = FP_CALL_KWARGS, .terms = terms};
     call->packed = whole_call(NULL, args, nargs, kwnames);
     call->id = call->packed ? fp_function_id_by_value(st, p->pool, &p->functions, fn, data) : -1;
     if (call->id == 0) {   /* no room in the table: it travels along */
@@ -136,7 +167,7 @@ failed_submit(fp_pool_object *p)
         return NULL;
     }
     PyObject *exc = fp_fetch_exception(), *f = NULL;
-    PyObject *r = p->replaces ? Py_NewRef(Py_None)
+    PyObject *r = p->of_pool ? Py_NewRef(Py_None)
                               : fp_call_helper("fastpool.errors", "add_remote_traceback", "(O)", exc);
     if (r != NULL && (f = failed_future(p, exc)) != NULL) {
         fp_pool_count_demand(p->pool);
@@ -179,13 +210,30 @@ hand_over(fp_pool_object *p, fp_task *task, bool *accepted)
     if (block) {
         fp_pool_free_room(p->pool, block, size);
     }
-    return rc == FP_BROKEN && p->replaces ? fp_submit_to_broken(p) : NULL;
+    return rc == FP_BROKEN && p->of_pool ? fp_submit_to_broken(p) : NULL;
 }
 
 static char *
 label_for(fp_state *st, const fp_packed_call *call)
 {
-    return call->id ? NULL : fp_function_label(st, call->fn);
+    return call->terms->name != NULL ? strdup(call->terms->name) : call->id ? NULL : fp_function_label(st, call->fn);
+}
+
+/* A task for the call, its payload to come if `payload` is NULL. NULL with an exception. */
+static fp_task *
+new_task(fp_state *st, const fp_packed_call *call, const fp_payload *payload)
+{
+    u32 fn = (u32)call->id, kind = call->kind | call->terms->each;
+    char *label = label_for(st, call);
+    fp_task *task = payload ? fp_task_new(fn, kind, payload, label) : fp_task_new_unplaced(fn, kind, label);
+    if (task == NULL) {
+        free(label);
+    }
+    else if (!fp_task_set_terms(task, &call->terms->limits)) {
+        fp_task_free(task);
+        task = NULL;
+    }
+    return task ? task : (fp_task *)PyErr_NoMemory();
 }
 
 static void drop_first_deferred(fp_pool_object *p);
@@ -231,10 +279,10 @@ static PyObject *
 defer(fp_state *st, fp_pool_object *p, const fp_packed_call *call)
 {
     fp_deferred *d = PyMem_Calloc(1, sizeof *d);
-    fp_task *task = d ? fp_task_new_unplaced((u32)call->id, call->kind, label_for(st, call)) : NULL;
+    fp_task *task = d ? new_task(st, call, NULL) : (fp_task *)PyErr_NoMemory();
     if (task == NULL) {
         PyMem_Free(d);
-        return PyErr_NoMemory();
+        return NULL;
     }
     bool accepted;
     fp_task_incref(task);
@@ -291,12 +339,12 @@ send_pickled(fp_state *st, fp_pool_object *p, const fp_packed_call *call, const 
         free(label);
         return NULL;
     }
-    fp_task *task = fp_task_new((u32)call->id, call->kind, payload, label_for(st, call));
+    fp_task *task = new_task(st, call, payload);
     if (task == NULL) {
         if (block) {
             fp_pool_free_room(p->pool, block, payload->size);
         }
-        return PyErr_NoMemory();
+        return NULL;
     }
     task->block = block;
     task->holds = pickler ? fp_pickler_take_holds(pickler) : NULL;
@@ -348,13 +396,12 @@ send_call(fp_state *st, fp_pool_object *p, const fp_packed_call *call, bool *unp
 
 static PyObject *
 send_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *data, bool interactive, PyObject *const *args,
-              Py_ssize_t nargs, PyObject *kwnames, u32 each)
+              Py_ssize_t nargs, PyObject *kwnames, const fp_call_terms *terms)
 {
     fp_packed_call call;
     bool unpicklable;
     PyObject *f = NULL;
-    if (pack_call_by_value(st, p, fn, data, args, nargs, kwnames, &call) == 0) {
-        call.kind |= each;
+    if (pack_call_by_value(st, p, fn, data, args, nargs, kwnames, terms, &call) == 0) {
         call.by_value = interactive;
         f = send_call(st, p, &call, &unpicklable);
         Py_DECREF(call.packed);
@@ -364,24 +411,24 @@ send_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *data, boo
 
 PyObject *
 fp_submit_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *data, PyObject *const *args,
-                   Py_ssize_t nargs, u32 each)
+                   Py_ssize_t nargs, const fp_call_terms *terms)
 {
     if (fp_refuse_after_fork(p->pool)) {
         return NULL;
     }
-    return send_by_value(st, p, fn, data, fp_function_is_interactive(st, fn), args, nargs, NULL, each);
+    return send_by_value(st, p, fn, data, fp_function_is_interactive(st, fn), args, nargs, NULL, terms);
 }
 
 /* What pickle refuses, or could not find again: the function by value, if that can be. `error`, if not NULL, is what
  * pickle said. NULL without an exception: it cannot be (unless with an error: then its failed Future is returned). */
 static PyObject *
 submit_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *error, PyObject *const *args,
-                Py_ssize_t nargs, PyObject *kwnames, u32 each, bool *refused)
+                Py_ssize_t nargs, PyObject *kwnames, const fp_call_terms *terms, bool *refused)
 {
     PyObject *data = fp_call_helper("fastpool.by_value", "function", "(OO)", fn, error ? error : Py_None), *f = NULL;
     *refused = data == Py_None;
     if (data != NULL && PyBytes_Check(data)) {
-        f = send_by_value(st, p, fn, data, error == NULL, args, nargs, kwnames, each);
+        f = send_by_value(st, p, fn, data, error == NULL, args, nargs, kwnames, terms);
     }
     else if (error != NULL) {
         PyErr_Clear();
@@ -394,7 +441,7 @@ submit_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *error, 
 
 PyObject *
 fp_submit(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames,
-          u32 each)
+          const fp_call_terms *terms)
 {
     if (fp_refuse_after_fork(p->pool)) {
         return NULL;
@@ -402,14 +449,13 @@ fp_submit(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *const *args, 
     PyObject *f = NULL;
     bool refused, unpicklable = true;
     if (fp_function_is_interactive(st, fn)) {
-        f = submit_by_value(st, p, fn, NULL, args, nargs, kwnames, each, &refused);
+        f = submit_by_value(st, p, fn, NULL, args, nargs, kwnames, terms, &refused);
         if (!refused) {
             return f;
         }
     }
     fp_packed_call call;
-    if (pack_call(st, p, fn, args, nargs, kwnames, &call) == 0) {
-        call.kind |= each;
+    if (pack_call(st, p, fn, args, nargs, kwnames, terms, &call) == 0) {
         f = send_call(st, p, &call, &unpicklable);
         Py_XDECREF(call.packed);
     }
@@ -420,7 +466,7 @@ fp_submit(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *const *args, 
         return failed_submit(p);
     }
     PyObject *error = fp_fetch_exception();
-    f = submit_by_value(st, p, fn, error, args, nargs, kwnames, each, &refused);
+    f = submit_by_value(st, p, fn, error, args, nargs, kwnames, terms, &refused);
     Py_DECREF(error);
     return f;
 }
@@ -432,7 +478,7 @@ static void
 fail_deferred(fp_pool_object *p, fp_task *task)
 {
     PyObject *exc = fp_fetch_exception();
-    const char *encode = p->replaces ? "encode_unwrapped" : "encode_exception";
+    const char *encode = p->of_pool ? "encode_unwrapped" : "encode_exception";
     PyObject *bytes = fp_call_helper("fastpool.worker", encode, "(O)", exc);
     Py_DECREF(exc);
     fp_death *death = bytes ? calloc(1, sizeof *death) : NULL;

@@ -10,14 +10,17 @@
 
 #include "pool_object.h"
 
+/* A tuple as `_core.Pool.submit_on` takes it, which has to outlive the terms. -1 with an exception. */
+int fp_parse_terms(PyObject *tuple, fp_call_terms *terms);
+
 /* submit(fn, *args, **kwargs) as a vectorcall; a new Future. NULL without an exception: the pool is
- * closed or broken, the caller says which. `each`: 0, or FP_CALL_EACH or FP_CALL_STAR. */
+ * closed or broken, the caller says which. */
 PyObject *fp_submit(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *const *args, Py_ssize_t nargs,
-                    PyObject *kwnames, u32 each);
+                    PyObject *kwnames, const fp_call_terms *terms);
 
 /* The same for a function that goes by value, as `data`, a bytes object. */
 PyObject *fp_submit_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *data, PyObject *const *args,
-                             Py_ssize_t nargs, u32 each);
+                             Py_ssize_t nargs, const fp_call_terms *terms);
 /* A call for a pool that has broken: a Future that has failed. An executor refuses such a call, a Pool does not. */
 PyObject *fp_submit_to_broken(fp_pool_object *p);
 

@@ -213,6 +213,7 @@ run(fp_loop *l, const fp_call *call)
         rc = send_exception(l, call, "encode_unreadable_call");
     }
     else {
+        fp_worker_begin(&l->core, call);   /* what the call had to import does not count as its time */
         PyObject *result = make_call(call, fn, args, kwargs);
         if (l->fork_generation != fp_fork_generation()) {
             _exit(0);   /* a child that the task forked came back */

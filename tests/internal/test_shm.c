@@ -31,6 +31,8 @@ check_parts(const fp_shm *m)
     check_part(m, m->owners, m->nspans * 4, 4, &end);
     check_part(m, m->rings, (u64)m->nworkers * FP_RING, 4096, &end);
     check_part(m, fp_shm_at(m, m->spans), (u64)m->nspans * FP_SPAN, FP_SPAN, &end);
+    CHECK_EQ(end, m->spans_end);
+    check_part(m, fp_shm_at(m, m->crashes), (u64)m->nworkers * FP_CRASH, 4096, &end);
     CHECK_EQ(end, m->size);
 }
 

@@ -435,6 +435,27 @@ def start_child_that_sleeps(mailbox):
     return child
 
 
+def start_child_and_wait(mailbox):
+    start_child_that_sleeps(mailbox)
+    time.sleep(600)
+
+
+def announce_and_ignore_sigterm(mailbox):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    announce_and_sleep(mailbox)
+
+
+def announce_pid_after(seconds):
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def recall_lock():
+    """What initialize() was given cannot come back: its type's name does."""
+    ((lock,),) = initialized
+    return f"{type(lock).__module__}.{type(lock).__name__}"
+
+
 def pickled_size(value):
     return len(pickle.dumps(value))
 

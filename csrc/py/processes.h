@@ -1,0 +1,14 @@
+/* Making processes, and what remains of them. */
+#ifndef FP_PROCESSES_H
+#define FP_PROCESSES_H
+
+#include "state.h"
+
+/* fork_sibling(): as os.fork(), but the child is one of this process's parent. */
+PyObject *fp_fork_a_sibling(PyObject *module, PyObject *ignored);
+/* crash_log(memfd, index): a descriptor for that worker's faulthandler. */
+PyObject *fp_crash_log(PyObject *module, PyObject *args);
+/* peak_memory(pid): of a child that has ended and has not been waited for. */
+PyObject *fp_peak_memory_of(PyObject *module, PyObject *pid);
+
+#endif

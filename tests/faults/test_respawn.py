@@ -1,0 +1,210 @@
+"""on_worker_death="respawn": a worker that dies takes its task along, and nothing else."""
+
+import gc
+import os
+import signal
+import threading
+from concurrent.futures.process import BrokenProcessPool
+
+import pytest
+
+from support import processes, tasks
+from support.events import PATIENCE, eventually
+
+pytestmark = pytest.mark.fastpool_only("the standard library's pool always breaks")
+
+DEATHS = [(tasks.exit_process, 0), (tasks.kill_self, signal.SIGKILL), (tasks.kill_self, signal.SIGABRT)]
+
+
+@pytest.fixture
+def make_respawning(make_pool):
+    def make(max_workers=2, **options):
+        return make_pool(max_workers, on_worker_death="respawn", **options)
+
+    return make
+
+
+def die_at_first(mailbox, times, value):
+    """Dies the first times that it runs; the mailbox counts."""
+    mailbox.put("ran")
+    with open(mailbox.path + ".count", "a+") as count:
+        count.write("x")
+        count.seek(0)
+        runs = len(count.read())
+    if runs <= times:
+        os._exit(1)
+    return value
+
+
+def announce_and_initialize(mailbox, error):
+    mailbox.put(os.getpid())
+    if error is not None:
+        raise error
+
+
+
+
+
+@pytest.mark.parametrize("function, argument", DEATHS)
+def test_only_its_own_task_fails(lib, make_respawning, function, argument):
+    pool = make_respawning(2)
+    before = [pool.submit(tasks.double, number) for number in range(50)]
+    fatal = pool.submit(function, argument)
+    after = [pool.submit(tasks.double, number) for number in range(50)]
+    error = fatal.exception(PATIENCE)
+    assert type(error) is lib.WorkerDied and error.function == f"support.tasks.{function.__name__}"
+    assert [future.result(PATIENCE) for future in before + after] == [2 * number for number in range(50)] * 2
+    assert not pool._broken and pool.submit(tasks.double, 4).result(PATIENCE) == 8
+
+
+def test_idle_workers_are_replaced_and_nobody_hears_of_it(make_respawning):
+    pool = make_respawning(2)
+    pids = {pool.submit(tasks.announce_pid_after, 0.01).result() for _ in range(4)}
+    for worker in list(pool._processes.values()):
+        worker.kill()
+    eventually(lambda: not any(processes.alive(pid) for pid in pids))
+    assert [pool.submit(tasks.double, number).result(PATIENCE) for number in range(20)] == [2 * n for n in range(20)]
+    assert pids.isdisjoint(pool._processes)
+
+
+def test_all_killed_at_work(lib, make_respawning, mailbox):
+    pool = make_respawning(3)
+    running = [pool.submit(tasks.announce_and_sleep, mailbox) for _ in range(3)]
+    victims = {int(pid) for pid in mailbox.take(3)}
+    queued = [pool.submit(tasks.double, number) for number in range(30)]
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    assert {future.exception(PATIENCE).pid for future in running} == victims
+    assert [future.result(PATIENCE) for future in queued] == [2 * number for number in range(30)]
+
+
+@pytest.mark.parametrize("size", [10, 100_000, 3_000_000])
+def test_retried_with_the_same_arguments(make_respawning, mailbox, size):
+    value = os.urandom(size)
+    pool = make_respawning(2, retries=2)
+    assert pool.submit(die_at_first, mailbox, 2, value).result(PATIENCE) == value
+    assert len(mailbox.all()) == 3
+
+
+def test_retries_come_to_an_end(lib, make_respawning, mailbox):
+    pool = make_respawning(1)
+    future = pool.options(retries=2).submit(die_at_first, mailbox, 100, None)
+    assert type(future.exception(PATIENCE)) is lib.WorkerDied
+    assert len(mailbox.all()) == 3
+
+
+def test_an_exception_is_never_retried(make_respawning, mailbox):
+    pool = make_respawning(1, retries=5)
+    with pytest.raises(ValueError):
+        pool.submit(announce_and_initialize, mailbox, ValueError()).result(PATIENCE)
+    assert len(mailbox.all()) == 1
+
+
+def test_a_task_waiting_for_its_retry_can_be_cancelled(make_respawning, mailbox, gate):
+    pool = make_respawning(1, retries=1)
+    future = pool.submit(tasks.announce_and_sleep, mailbox)
+    pid = int(mailbox.get())
+    blocker = pool.submit(tasks.pass_through, gate, "kept")
+    os.kill(pid, signal.SIGKILL)
+    eventually(blocker.running)  # the workers had it already
+    assert not future.running() and future.cancel()
+    gate.open()
+    assert blocker.result(PATIENCE) == "kept" and mailbox.all() == []
+
+
+def test_what_the_initializer_raised(make_respawning, mailbox):
+    pool = make_respawning(2, initializer=announce_and_initialize, initargs=(mailbox, ValueError("no database")))
+    futures = [pool.submit(tasks.double, number) for number in range(5)]
+    for future in futures:
+        error = future.exception(PATIENCE)
+        assert isinstance(error, BrokenProcessPool) and "ValueError('no database')" in str(error)
+        assert "announce_and_initialize" in str(error.__cause__)
+    assert 2 <= len(mailbox.all()) <= 6  # a few tries, no storm
+    with pytest.raises(BrokenProcessPool):
+        pool.submit(tasks.nothing)
+
+
+def test_workers_that_die_before_their_first_task(make_respawning, mailbox):
+    pool = make_respawning(2, initializer=os._exit, initargs=(9,))
+    error = pool.submit(tasks.nothing).exception(PATIENCE)
+    assert isinstance(error, BrokenProcessPool) and "code 9 before it could take a task" in str(error)
+
+
+@pytest.mark.methods("fork")
+def test_a_replacement_is_no_copy_of_a_process_with_threads(make_respawning, context):
+    """But it is a child of the program, and has what only a fork can hand over."""
+    lock = threading.Lock()
+    pool = make_respawning(1, initializer=tasks.initialize, initargs=(lock,))
+    first = pool.submit(tasks.pid).result(PATIENCE)
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: first not in pool._processes)
+    facts = pool.submit(tasks.worker_facts).result(PATIENCE)
+    worker = pool._processes[facts["pid"]]
+    assert facts["parent"] == int(processes.status(facts["pid"])["PPid"]) == os.getpid()
+    assert facts["name"] == worker.name and facts["main_thread"] and not facts["daemon"]
+    assert pool.submit(tasks.recall_lock).result(PATIENCE) == "_thread.lock"
+    pool._team.template.end()  # from here on the program has to fork
+    os.kill(facts["pid"], signal.SIGKILL)
+    assert pool.submit(tasks.double, 3).result(PATIENCE) == 6
+
+
+@pytest.mark.methods("fork")
+def test_nothing_is_left(make_respawning):
+    before = set(processes.descendants())
+    pool = make_respawning(3)
+    for _ in range(5):
+        pool.submit(tasks.kill_self).exception(PATIENCE)
+    pool.shutdown()
+    eventually(lambda: set(processes.descendants()) <= before)
+
+
+@pytest.mark.methods("fork")
+def test_max_tasks_per_child_works_with_fork(make_respawning):
+    pool = make_respawning(1, max_tasks_per_child=3)
+    pids = [pool.submit(tasks.pid).result(PATIENCE) for _ in range(9)]
+    assert [pids.count(pid) for pid in sorted(set(pids), key=pids.index)] == [3, 3, 3]
+
+
+def test_300_tasks_with_12_deaths(lib, make_respawning):
+    pool, data = make_respawning(2), os.urandom(256 << 10)
+    futures = [pool.submit(tasks.kill_self if n % 25 == 24 else tasks.echo, 9 if n % 25 == 24 else data) for n in range(300)]
+    for n, future in enumerate(futures):
+        if n % 25 == 24:
+            assert type(future.exception(PATIENCE)) is lib.WorkerDied
+        else:
+            assert future.result(PATIENCE) == data
+
+
+@pytest.mark.parametrize("stop", ["terminate_workers", "kill_workers"])
+def test_a_stopped_pool_starts_no_more_workers(make_respawning, mailbox, stop):
+    pool = make_respawning(2, retries=5)
+    futures = [pool.submit(tasks.announce_and_sleep, mailbox) for _ in range(6)]
+    mailbox.take(2)
+    manager = pool._executor_manager_thread
+    getattr(pool, stop)()
+    for future in futures:
+        assert future.cancelled() or isinstance(future.exception(PATIENCE), BrokenProcessPool)
+    manager.join(PATIENCE)
+    assert not manager.is_alive() and mailbox.all() == []
+
+
+def test_a_dropped_executor_finishes_its_work(make_respawning, lib, context):
+    pool = lib.ProcessPoolExecutor(1, mp_context=context, on_worker_death="respawn")
+    futures = [pool.submit(tasks.kill_self if n == 3 else tasks.double, 9) for n in range(8)]
+    del pool
+    gc.collect()
+    assert [future.exception(PATIENCE) is None for future in futures] == [n != 3 for n in range(8)]
+
+
+@pytest.mark.parametrize(
+    "options, error",
+    [
+        ({"on_worker_death": "ignore"}, ValueError),
+        ({"retries": 1}, ValueError),
+        ({"on_worker_death": "respawn", "retries": -1}, ValueError),
+        ({"on_worker_death": "respawn", "retries": "many"}, TypeError),
+    ],
+)
+def test_bad_options(lib, options, error):
+    with pytest.raises(error, match="retries|on_worker_death"):
+        lib.ProcessPoolExecutor(1, **options)
