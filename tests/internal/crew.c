@@ -4,6 +4,7 @@
 #include "core/wake.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -491,4 +492,84 @@ crew_await(crew *c, fp_task *t, order o)
 {
     crew_wait_for(c, t);
     crew_expect(c, t, o);
+}
+
+/* --------------------------------------------------------------- who waits, who manages */
+
+#define WAIT_MOST 8u
+
+static void *
+wait_for_all(void *arg)
+{
+    crew_waiter *cw = arg;
+    fp_pool *p = cw->c->pool;
+    fp_waiter w;
+    fp_node nodes[WAIT_MOST];
+    fp_waiter_init(&w);
+    for (u32 i = 0; i < cw->n; i++) {
+        fp_wait_add(p, &w, &nodes[i], cw->tasks[i]);
+    }
+    u64 bound = BOUND;
+    CHECK_EQ(fp_wait(p, &w, cw->n, bound), FP_OK);
+    CHECK(fp_now() < bound);
+    fp_eventfd_ring(cw->through);
+    return NULL;
+}
+
+void
+crew_begin_waiting(crew *c, crew_waiter *w, fp_task **tasks, u32 n)
+{
+    CHECK(n <= WAIT_MOST);
+    *w = (crew_waiter){.c = c, .tasks = tasks, .n = n, .through = fp_eventfd_create()};
+    CHECK_EQ(pthread_create(&w->thread, NULL, wait_for_all, w), 0);
+}
+
+void
+crew_manage_by_the_bell(crew *c, crew_waiter *w)
+{
+    struct pollfd p[2] = {{.fd = c->pool->bell, .events = POLLIN}, {.fd = w->through, .events = POLLIN}};
+    while (!(p[1].revents & POLLIN)) {
+        CHECK(poll(p, 2, (int)BOUND_S * 1000) > 0);
+        if (p[0].revents & POLLIN) {
+            fp_pool_manage(c->pool);
+        }
+    }
+    CHECK_EQ(pthread_join(w->thread, NULL), 0);
+    close(w->through);
+}
+
+/* ------------------------------------------------------------------------- after a death */
+
+fp_task *
+crew_claimed_by(crew *c, u32 w, fp_task **tasks, u32 n)
+{
+    fp_task *found = NULL;
+    for (u32 i = 0; i < n; i++) {
+        u64 word = fp_load_acquire(&c->pool->shm.slots[tasks[i]->slot].sl_state);
+        if (!fp_task_is_done(tasks[i]) && word == fp_word(tasks[i]->generation, w, FP_CLAIMED)) {
+            CHECK(found == NULL);
+            found = tasks[i];
+        }
+    }
+    return found;
+}
+
+void
+crew_check_reachable(crew *c, u32 n)
+{
+    order o = {.id = 100, .act = HOLD, .size = 600};
+    fp_task *t[WAIT_MOST];
+    stage_close_gate();
+    for (u32 w = 0; w < n; w++) {
+        EVENTUALLY(worker_is_asleep(c->pool, w));
+    }
+    for (u32 i = 0; i < n; i++, o.id++) {
+        t[i] = crew_give(c, o, 0);
+    }
+    stage_await_began(n);
+    stage_open_gate();
+    for (u32 i = n; i-- > 0;) {
+        o.id--;
+        crew_await(c, t[i], o);
+    }
 }

@@ -95,6 +95,23 @@ void crew_wait_for(crew *c, fp_task *t);
 /* Both. */
 void crew_await(crew *c, fp_task *t, order o);
 
+/* A thread that waits natively for all of these tasks. */
+typedef struct {
+    crew *c;
+    fp_task **tasks;
+    u32 n;
+    int through;         /* eventfd */
+    pthread_t thread;
+} crew_waiter;
+void crew_begin_waiting(crew *c, crew_waiter *w, fp_task **tasks, u32 n);
+/* Until that thread is through: the bell, and only the bell, makes the manager do something. */
+void crew_manage_by_the_bell(crew *c, crew_waiter *w);
+
+/* The one of these tasks that w has claimed and not completed, or NULL; found without the words that reap goes by. */
+fp_task *crew_claimed_by(crew *c, u32 w, fp_task **tasks, u32 n);
+/* Workers 0 to n - 1 can be reached, all at the same time. */
+void crew_check_reachable(crew *c, u32 n);
+
 void stage_init(void);   /* crew_open does it */
 void stage_open_gate(void);
 void stage_close_gate(void);

@@ -21,8 +21,6 @@
 #include "crew.h"
 #include "step.h"
 
-#include <poll.h>
-
 typedef struct {
     const char *name;
     bool peer;         /* another worker sleeps beside A */
@@ -61,7 +59,6 @@ static crew c;
 static const scenario *s;
 static fp_task *tasks[TASKS];
 static u32 given, A;
-static int waited;   /* eventfd: the waiting thread is through */
 static bool every;   /* every instruction counts */
 
 /* ------------------------------------------------------------ the worker that is stepped */
@@ -180,55 +177,7 @@ step_to(u32 k)
     return !s->goes_on || s->doomed || fp_load_seq_cst(&c.pool->shm.head->rg_head) - first < 2;
 }
 
-/* ---------------------------------------------------------------- who waits, who manages */
-
-static void *
-wait_for_all(void *arg)
-{
-    fp_waiter w;
-    fp_node nodes[TASKS];
-    u32 n = *(u32 *)arg;
-    fp_waiter_init(&w);
-    for (u32 i = 0; i < n; i++) {
-        fp_wait_add(c.pool, &w, &nodes[i], tasks[i]);
-    }
-    u64 bound = BOUND;
-    CHECK_EQ(fp_wait(c.pool, &w, n, bound), FP_OK);
-    CHECK(fp_now() < bound);
-    fp_eventfd_ring(waited);
-    return NULL;
-}
-
-/* Until the waiting thread is through: the bell, and only the bell, makes the manager do something. */
-static void
-manage_by_the_bell(void)
-{
-    struct pollfd p[2] = {{.fd = c.pool->bell, .events = POLLIN}, {.fd = waited, .events = POLLIN}};
-    while (!(p[1].revents & POLLIN)) {
-        CHECK(poll(p, 2, (int)BOUND_S * 1000) > 0);
-        if (p[0].revents & POLLIN) {
-            fp_pool_manage(c.pool);
-        }
-    }
-    fp_eventfd_clear(waited);
-}
-
 /* ------------------------------------------------------------------- one death */
-
-/* The task that A has claimed and not completed, found without the words that reap goes by. */
-static fp_task *
-claimed_by_A(void)
-{
-    fp_task *found = NULL;
-    for (u32 i = 0; i < given; i++) {
-        u64 word = fp_load_acquire(&c.pool->shm.slots[tasks[i]->slot].sl_state);
-        if (!fp_task_is_done(tasks[i]) && word == fp_word(tasks[i]->generation, A, FP_CLAIMED)) {
-            CHECK(found == NULL);
-            found = tasks[i];
-        }
-    }
-    return found;
-}
 
 static u32
 kill_and_reap(void)
@@ -236,7 +185,7 @@ kill_and_reap(void)
     fp_task *task;
     kill(c.members[A].pid, SIGKILL);
     CHECK(WIFSIGNALED(crew_wait(&c, A)));
-    fp_task *lost = claimed_by_A();
+    fp_task *lost = crew_claimed_by(&c, A, tasks, given);
     if (s->meanwhile) {
         give_next();   /* between the death and the news of it */
     }
@@ -277,27 +226,6 @@ expect_all(void)
     return failed;
 }
 
-/* Every worker that there should be can be reached, all at the same time. */
-static void
-check_reachable(u32 nworkers)
-{
-    order o = {.id = 100, .act = HOLD, .size = 600};
-    fp_task *t[2];
-    stage_close_gate();
-    for (u32 w = 0; w < nworkers; w++) {
-        EVENTUALLY(worker_is_asleep(c.pool, w));
-    }
-    for (u32 i = 0; i < nworkers; i++, o.id++) {
-        t[i] = crew_give(&c, o, 0);
-    }
-    stage_await_began(nworkers);
-    stage_open_gate();
-    for (u32 i = nworkers; i-- > 0;) {
-        o.id--;
-        crew_await(&c, t[i], o);
-    }
-}
-
 static void
 clear_the_stage(void)
 {
@@ -316,7 +244,7 @@ narrow(bool on)
 static bool
 one_run(u32 k, u32 *failed)
 {
-    pthread_t waiter;
+    crew_waiter waiter;
     clear_the_stage();
     given = 0;
     A = crew_start_with(&c, be_stepped);
@@ -329,7 +257,7 @@ one_run(u32 k, u32 *failed)
         give_next();
     }
     if (nbefore == ntasks) {
-        pthread_create(&waiter, NULL, wait_for_all, &ntasks);
+        crew_begin_waiting(&c, &waiter, tasks, ntasks);
         EVENTUALLY(leader_is_asleep(c.pool));
     }
     bool more = step_to(k);
@@ -341,13 +269,12 @@ one_run(u32 k, u32 *failed)
         lost = kill_and_reap();
     }
     if (nbefore != ntasks) {
-        pthread_create(&waiter, NULL, wait_for_all, &given);
+        crew_begin_waiting(&c, &waiter, tasks, given);
     }
     if (!s->goes_on && !s->peer) {
         CHECK_EQ(crew_start_with(&c, be_peer), A);   /* nobody else could */
     }
-    manage_by_the_bell();
-    pthread_join(waiter, NULL);
+    crew_manage_by_the_bell(&c, &waiter);
     CHECK_EQ(expect_all(), lost);
     *failed += lost;
     if (s->backlog) {
@@ -358,7 +285,7 @@ one_run(u32 k, u32 *failed)
     if (!s->goes_on && s->peer) {
         CHECK_EQ(crew_start_with(&c, be_peer), A);
     }
-    check_reachable(1 + s->peer);
+    crew_check_reachable(&c, 1 + s->peer);
     crew_check_empty(&c);
     fp_task *none;
     crew_kill(&c, A);
@@ -372,7 +299,7 @@ one_run(u32 k, u32 *failed)
 static bool
 one_break(u32 k, u32 *failed)
 {
-    pthread_t waiter;
+    crew_waiter waiter;
     fp_task *none;
     crew_open(&c, 1);
     c.pool->spin.cpus = 1;
@@ -382,11 +309,11 @@ one_break(u32 k, u32 *failed)
     while (given < nbefore) {
         give_next();
     }
-    pthread_create(&waiter, NULL, wait_for_all, &ntasks);
+    crew_begin_waiting(&c, &waiter, tasks, ntasks);
     EVENTUALLY(leader_is_asleep(c.pool));
     bool more = step_to(k);
     fp_pool_break(c.pool, (fp_death){.pid = 1});
-    CHECK(claimed_by_A() == NULL);
+    CHECK(crew_claimed_by(&c, A, tasks, given) == NULL);
     if (s->goes_on) {
         step_no_more(c.members[A].pid);
         fp_pool_stop_workers(c.pool);   /* for one that has nothing to find out */
@@ -398,8 +325,7 @@ one_break(u32 k, u32 *failed)
     }
     crew_reap(&c, A, &none);
     CHECK(none == NULL);
-    manage_by_the_bell();
-    pthread_join(waiter, NULL);
+    crew_manage_by_the_bell(&c, &waiter);
     *failed += expect_all();
     crew_check_empty(&c);
     crew_free(&c);
@@ -445,7 +371,6 @@ int
 main(int argc, char **argv)
 {
     check_within(argc > 1 ? 3600 : 300);
-    waited = fp_eventfd_create();
     every = argc > 1 && strcmp(argv[1], "all") == 0;
     const char *only = argc > 1 + every ? argv[1 + every] : NULL;
     step_share_one_cpu();
