@@ -117,6 +117,7 @@ enum { FP_SPAN_FREE, FP_SPAN_PARENT, FP_SPAN_WORKER };   /* FP_SPAN_WORKER + w *
 #define FP_SPAN_USED 0x40000000u       /* claimed or freed since the last fp_spans_trim */
 #define FP_SPAN_OWNER 0x3fffffffu
 #define FP_SPAN_TRIMMED 0x3fffffffu    /* an owner: the parent gives its pages back just now, in a moment it is free */
+#define FP_SPAN_LOST 0x3ffffffeu       /* an owner: nobody; what should have been trimmed and never came back */
 
 /* hd_flags */
 #define FP_STOP 1u   /* no work will come any more: an idle worker may go */

@@ -5,6 +5,9 @@
 
 #define TRIM_AT_ONCE ((16u << 20) / FP_SPAN)   /* so that nobody waits for long */
 #define TRIM_NAP 50000u                        /* ns */
+#ifndef TRIM_PATIENCE                          /* a fuzzer has none */
+#define TRIM_PATIENCE 100000000u               /* ns; it takes a few milliseconds */
+#endif
 
 static u32
 count_of(u64 size)
@@ -47,22 +50,32 @@ free_run(const fp_shm *m, u32 first, u32 n)
     }
 }
 
-/* Is it free, or about to be? Then it is when this returns. */
+/* Is it free, or about to be? Then it is when this returns. One that does not get there is not being trimmed, somebody
+ * has written that word: nobody shall wait for it again. (If it was after all, the parent frees it when it gets to it.)
+ * `*patience` is when a claim has waited for long enough, 0 as long as it has not waited at all. */
 static bool
-is_free(const fp_shm *m, u32 i)
+is_free(const fp_shm *m, u32 i, u64 *patience)
 {
     while (owner_of(m, i) == FP_SPAN_TRIMMED) {
-        fp_nap_until(fp_now() + TRIM_NAP);
+        u64 now = fp_now();
+        if (*patience == 0) {
+            *patience = now + TRIM_PATIENCE;
+        }
+        if (now >= *patience) {
+            change_owner(m, i, FP_SPAN_TRIMMED, FP_SPAN_LOST);
+            return false;
+        }
+        fp_nap_until(now + TRIM_NAP);
     }
     return owner_of(m, i) == FP_SPAN_FREE;
 }
 
 /* Claim spans [first, first + n): how many could be had. */
 static u32
-claim_run(const fp_shm *m, u32 owner, u32 first, u32 n)
+claim_run(const fp_shm *m, u32 owner, u32 first, u32 n, u64 *patience)
 {
     u32 got = 0;
-    while (got < n && is_free(m, first + got) && change_owner(m, first + got, FP_SPAN_FREE, owner)) {
+    while (got < n && is_free(m, first + got, patience) && change_owner(m, first + got, FP_SPAN_FREE, owner)) {
         got++;
     }
     return got;
@@ -109,13 +122,13 @@ reserve_run(const fp_shm *m, u32 first, u32 n)
 
 /* First fit in [from, to). */
 static int
-claim_between(const fp_shm *m, u32 owner, u32 from, u32 to, u32 n, u32 *first)
+claim_between(const fp_shm *m, u32 owner, u32 from, u32 to, u32 n, u32 *first, u64 *patience)
 {
     for (u32 i = from; i + n <= to; i++) {
-        if (!is_free(m, i)) {
+        if (!is_free(m, i, patience)) {
             continue;
         }
-        u32 got = claim_run(m, owner, i, n);
+        u32 got = claim_run(m, owner, i, n, patience);
         if (got == n) {
             *first = i;
             return FP_OK;
@@ -133,8 +146,9 @@ fp_spans_claim(const fp_shm *m, u32 owner, u32 first, u64 size, u64 *offset)
         return FP_NOMEM;
     }
     u32 n = count_of(size), at = 0;
-    if (claim_between(m, owner, first, m->nspans, n, &at) != FP_OK &&
-        claim_between(m, owner, 0, m->nspans, n, &at) != FP_OK) {
+    u64 patience = 0;
+    if (claim_between(m, owner, first, m->nspans, n, &at, &patience) != FP_OK &&
+        claim_between(m, owner, 0, m->nspans, n, &at, &patience) != FP_OK) {
         return FP_NOMEM;
     }
     if (reserve_run(m, at, n) != FP_OK) {

@@ -212,6 +212,27 @@ test_another_workers_span_is_not_taken(void)
     crew_close(&c);
 }
 
+/* Who needs memory waits for spans that the parent gives back to the system; not for ever, if it does not. */
+static void
+test_all_spans_are_said_to_be_given_back(void)
+{
+    begin();
+    u64 block, bound = BOUND;
+    for (u32 i = 0; i < c.pool->shm.nspans; i++) {
+        fp_store_seq_cst(&c.pool->shm.owners[i], UINT32_MAX);
+    }
+    for (u32 i = 0; i < 3; i++) {
+        CHECK(fp_pool_room(c.pool, FP_SPAN, &block) != FP_OK);
+        CHECK(fp_pool_room(c.pool, 3 * FP_SPAN, &block) != FP_OK);
+    }
+    CHECK(fp_now() < bound);
+    fp_pool_break(c.pool, (fp_death){0});
+    end_of_a_broken_pool();
+    expect_broken(first);
+    expect_broken(second);
+    crew_free(&c);
+}
+
 static void
 lie_about_the_ring(u64 head, u64 tail)
 {
@@ -399,6 +420,7 @@ main(int argc, char **argv)
     test_the_state_word();
     test_the_reply();
     test_another_workers_span_is_not_taken();
+    test_all_spans_are_said_to_be_given_back();
     test_head_and_tail();
     test_the_workers_own_words();
     for (u64 until = fp_now() + seconds * 1000000000u; fp_now() < until; seed++) {
