@@ -117,6 +117,27 @@ answer(fp_worker *k, const fp_call *call, order o)
     return fp_worker_complete(k, call, &reply);
 }
 
+/* What a call says of a shared object. */
+typedef struct {
+    order o;
+    int owner, fd;
+    u8 token[FP_TOKEN];
+} look_order;
+
+static void
+look_into_share(const fp_call *call)
+{
+    look_order l;
+    fp_share *s;
+    CHECK(call->size >= sizeof l);
+    memcpy(&l, call->data, sizeof l);
+    CHECK_EQ(fp_share_open(l.owner, l.fd, l.token, &s), FP_OK);
+    CHECK_EQ(fp_share_use(s), FP_OK);
+    CHECK(s->size > 0 && fp_share_payload(s)[s->size - 1] == fp_share_payload(s)[0]);
+    fp_share_unuse(s);
+    fp_share_decref(s);
+}
+
 /* 0, FP_CONDEMNED, or FP_CLOSED: it was told to go. */
 static int
 execute(fp_worker *k, const fp_call *call)
@@ -124,12 +145,15 @@ execute(fp_worker *k, const fp_call *call)
     order o;
     CHECK(call->size >= sizeof o);
     memcpy(&o, call->data, sizeof o);
-    CHECK(has_marks(call->data, o.id, sizeof o, call->size));
+    CHECK(o.act == LOOK || has_marks(call->data, o.id, sizeof o, call->size));
     CHECK(o.id < IDS);
     fp_store_relaxed(&stage->turn[o.id], atomic_fetch_add(&stage->turns, 1));
     atomic_fetch_add(&stage->runs[o.id], 1);
     if (o.act == HOLD || o.act == DIE_LATE) {
         at_the_gate();
+    }
+    if (o.act == LOOK) {
+        look_into_share(call);
     }
     if (o.act == DIE || o.act == DIE_LATE) {
         raise(SIGKILL);
@@ -194,13 +218,19 @@ process_main(const crew *c, u32 w, void (*before)(fp_worker *))
 /* ------------------------------------------------------------------ the parent's */
 
 void
-crew_open(crew *c, u32 nworkers)
+crew_open_with(crew *c, u32 nworkers, u64 bytes)
 {
     CHECK(nworkers <= CREW_MOST);
     stage_init();
     *c = (crew){0};
-    CHECK_EQ(fp_pool_new(&c->pool, nworkers, 0), FP_OK);
+    CHECK_EQ(fp_pool_new(&c->pool, nworkers, bytes), FP_OK);
     CHECK_EQ(fp_monitor_init(&c->monitor, nworkers, c->pool->bell), FP_OK);
+}
+
+void
+crew_open(crew *c, u32 nworkers)
+{
+    crew_open_with(c, nworkers, 0);
 }
 
 u32
@@ -419,6 +449,22 @@ crew_try(crew *c, order o, u64 size, fp_task **t)
     }
     free((void *)piece.data);
     return rc;
+}
+
+fp_task *
+crew_give_look(crew *c, order o, fp_share *share)
+{
+    look_order l = {.o = o, .owner = getpid(), .fd = share->fd};
+    l.o.act = LOOK;
+    memcpy(l.token, share->token, FP_TOKEN);
+    fp_piece piece = {(const u8 *)&l, sizeof l};
+    fp_payload payload = {.pieces = &piece, .npieces = 1};
+    fp_payload_measure(&payload);
+    fp_task *t = fp_task_new(0, FP_CALL_WHOLE, &payload, NULL);
+    CHECK(t != NULL);
+    CHECK_EQ(fp_holds_add(&t->holds, share), FP_OK);
+    CHECK_EQ(fp_pool_submit(c->pool, t), FP_OK);
+    return t;
 }
 
 fp_task *

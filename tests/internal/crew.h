@@ -29,6 +29,7 @@ enum {
     DIE,      /* kill this worker's process */
     DIE_LATE, /* the same, when the gate is open */
     RETIRE,   /* reply, then leave as a worker does that has run its number of tasks */
+    LOOK,     /* look into a shared object, then reply */
 };
 
 typedef struct {
@@ -60,6 +61,8 @@ typedef struct {
 } crew;
 
 void crew_open(crew *c, u32 nworkers);
+/* The same, with so many bytes of shared memory for what is large. */
+void crew_open_with(crew *c, u32 nworkers, u64 bytes);
 /* One more worker; its index. */
 u32 crew_start(crew *c);
 /* The same, with `before` run in the new process when it has attached. */
@@ -84,6 +87,8 @@ void crew_free(crew *c);
 /* Submit an order padded to `size` bytes (0: just the order). The caller's reference. */
 fp_task *crew_give(crew *c, order o, u64 size);
 int crew_try(crew *c, order o, u64 size, fp_task **t);
+/* A LOOK order, which holds the object until it has ended. */
+fp_task *crew_give_look(crew *c, order o, fp_share *share);
 /* A task whose payload comes later, with crew_place, which waits for room; false: the task has ended meanwhile. */
 fp_task *crew_give_unplaced(crew *c);
 bool crew_place(crew *c, fp_task *t, order o, u64 size);
