@@ -7,7 +7,7 @@ import sys
 import pytest
 
 HERE = pathlib.Path(__file__).parent
-PROGRAMS = sorted(source.stem for prefix in ("test", "kill", "stall") for source in HERE.glob(f"{prefix}_*.c"))
+PROGRAMS = sorted(source.stem for prefix in ("test", "kill", "stall", "fuzz") for source in HERE.glob(f"{prefix}_*.c"))
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the core is for Linux")
 
