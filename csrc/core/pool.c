@@ -122,16 +122,17 @@ fp_pool_label(const fp_pool *p, const fp_task *t)
 
 /* ------------------------------------------------------- functions, demand */
 
-/* Where the pickle of a new entry goes. */
+/* Where the pickle of a new entry goes. (What is written to shared memory is not read back: others write there, too.) */
 static u8 *
 function_room_locked(fp_pool *p, fp_function_shm *fn, u64 size)
 {
-    fn->fn_len = (u32)size;
-    fn->fn_offset = 0;
-    if (size <= FP_FUNCTION_MAX) {
-        return fn->fn_pickle;
+    u64 offset = 0;
+    if (size > FP_FUNCTION_MAX && fp_blocks_alloc(&p->blocks, size, &offset) != FP_OK) {
+        return NULL;
     }
-    return fp_blocks_alloc(&p->blocks, size, &fn->fn_offset) == FP_OK ? fp_shm_at(&p->shm, fn->fn_offset) : NULL;
+    fn->fn_len = (u32)size;
+    fn->fn_offset = offset;
+    return offset ? fp_shm_at(&p->shm, offset) : fn->fn_pickle;
 }
 
 static bool

@@ -173,12 +173,12 @@ fp_spans_take_over(const fp_shm *m, u32 w, u64 offset, u64 size)
     }
     u32 first = index_of(m, offset), n = count_of(size);
     for (u32 i = first; i < first + n; i++) {
-        if (owner_of(m, i) != FP_SPAN_WORKER + w) {
+        if (!change_owner(m, i, FP_SPAN_WORKER + w, FP_SPAN_PARENT)) {
+            while (i-- > first) {   /* w may write there as long as it lives */
+                change_owner(m, i, FP_SPAN_PARENT, FP_SPAN_WORKER + w);
+            }
             return FP_CORRUPT;
         }
-    }
-    for (u32 i = first; i < first + n; i++) {
-        change_owner(m, i, FP_SPAN_WORKER + w, FP_SPAN_PARENT);
     }
     return FP_OK;
 }
