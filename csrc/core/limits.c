@@ -21,6 +21,23 @@ runner_locked(const fp_pool *p, const fp_task *t)
     return runs ? (int)w : FP_EMPTY;
 }
 
+static void
+pronounce_locked(fp_pool *p, u32 w, u64 grace)
+{
+    p->ncondemned += !p->fates[w].condemned;
+    p->fates[w] = (fp_fate){.condemned = true, .grace = grace};
+    p->look_at = 0;
+    fp_eventfd_ring(p->bell);
+}
+
+void
+fp_limits_condemn_locked(fp_pool *p, u32 w)
+{
+    if (p->in_use[w] && !p->fates[w].condemned) {
+        pronounce_locked(p, w, 0);
+    }
+}
+
 /* From here on the task is nobody's but the caller's. */
 static bool
 condemn_locked(fp_pool *p, fp_task *t, u32 w)
@@ -29,9 +46,7 @@ condemn_locked(fp_pool *p, fp_task *t, u32 w)
         return false;   /* it has completed just now */
     }
     p->slots[t->slot].task = NULL;
-    p->fates[w] = (fp_fate){.condemned = true, .grace = t->terms ? t->terms->grace : 0};
-    p->ncondemned++;
-    p->look_at = 0;
+    pronounce_locked(p, w, t->terms ? t->terms->grace : 0);
     p->served++;
     return true;
 }
@@ -47,7 +62,6 @@ fp_pool_kill(fp_pool *p, fp_task *t)
         killed = w >= 0 && condemn_locked(p, t, (u32)w);
         if (killed) {
             fp_settle_locked(p, t, FP_OUTCOME_CANCELLED);
-            fp_eventfd_ring(p->bell);
         }
         else {
             fp_pool_pump_locked(p);

@@ -1,4 +1,4 @@
-/* Stopping a task that runs: its worker is condemned, then killed.
+/* Stopping a task that runs: its worker is condemned, then killed. So is one that has been caught writing nonsense.
  *
  * How       CLAIMED|w -> DOOMED|w decides: from then on the worker cannot complete, and what it runs has no other task's
  *           future at stake. Only then is it killed, by the manager, which alone knows which process has index w now.
@@ -34,6 +34,8 @@ bool fp_pool_next_fate(fp_pool *p, fp_sentence *sentence);
 /* The overdue task of worker w, if there is one, ends with `death` (its memory is taken over). */
 void fp_pool_fail_overdue(fp_pool *p, u32 w, fp_death death);
 
+/* Worker w has been caught writing nonsense. */
+void fp_limits_condemn_locked(fp_pool *p, u32 w);
 /* A task that may be due then has been handed to the workers. */
 void fp_limits_expect_locked(fp_pool *p, u64 then);
 /* Worker w is dead: had it been condemned? */

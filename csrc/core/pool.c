@@ -526,6 +526,9 @@ finish_slot_locked(fp_pool *p, u32 s, u32 w)
     fp_task *t = empty_slot_locked(p, s);
     if (t != NULL) {
         u32 outcome = collect_reply_locked(p, s, w, t);
+        if (outcome == FP_OUTCOME_CORRUPT) {
+            fp_limits_condemn_locked(p, w);
+        }
         free_slot_locked(p, s);
         p->served++;
         fp_settle_locked(p, t, outcome);

@@ -385,11 +385,11 @@ reaped(const char *how, fp_death *death)
 
 /* A worker has died, and took the task along, or none. What comes of it: the pool breaks, or its task fails. */
 static void
-answer_for_death(fp_pool_object *p, fp_task *task, fp_death death)
+answer_for_death(fp_pool_object *p, fp_task *task, fp_death death, bool breaks)
 {
     death.label = task ? copy_text(fp_pool_label(p->pool, task)) : NULL;
     /* the reason first: who waits for the task must find it */
-    if (!p->survives) {
+    if (breaks) {
         fp_pool_break(p->pool, death);
     }
     else if (task != NULL && (task->death = malloc(sizeof death)) != NULL) {
@@ -435,14 +435,15 @@ pool_reap(PyObject *self, PyObject *args)
     death.ready = phase != FP_WORKER_STARTED;
     fp_task *task;
     int rc = fp_pool_reap(pool, w, &task);
-    if (rc == FP_OK || rc == FP_CONDEMNED) {
+    if (rc == FP_OK || (rc == FP_CONDEMNED && task == NULL)) {
         return reaped(rc == FP_OK ? "retired" : "killed", &death);
     }
     if (p->survives && task == NULL && (phase == FP_WORKER_STARTED || phase == FP_WORKER_UNFIT)) {
         return reaped("unready", &death);   /* whether the next may do better is for the Python part to judge */
     }
-    answer_for_death(p, task, death);
-    return Py_BuildValue("sO", phase == FP_WORKER_STARTED ? "unready" : "died", Py_None);
+    answer_for_death(p, task, death, !p->survives && rc != FP_CONDEMNED);
+    const char *how = rc == FP_CONDEMNED ? "killed" : phase == FP_WORKER_STARTED ? "unready" : "died";
+    return Py_BuildValue("sO", how, Py_None);
 }
 
 /* break_(pickled exception) */

@@ -1,6 +1,7 @@
 #define _GNU_SOURCE
 #include "crew.h"
 
+#include "core/limits.h"
 #include "core/wake.h"
 
 #include <fcntl.h>
@@ -293,11 +294,19 @@ crew_reap(crew *c, u32 w, fp_task **task)
 }
 
 static void
+kill_condemned(crew *c)
+{
+    for (fp_sentence s; fp_pool_next_fate(c->pool, &s);) {
+        kill(c->members[s.w].pid, SIGKILL);
+    }
+}
+
+static void
 bury_and_replace(crew *c, u32 w, bool replace)
 {
     fp_task *task;
     crew_wait(c, w);
-    if (crew_reap(c, w, &task) == FP_BROKEN && task != NULL) {
+    if (crew_reap(c, w, &task) != FP_OK && task != NULL) {
         fp_pool_fail(c->pool, task);
     }
     if (replace) {
@@ -310,6 +319,7 @@ crew_manage(crew *c, bool replace)
 {
     u32 deaths = 0, ended[CREW_MOST];
     while (!fp_pool_manage(c->pool)) {
+        kill_condemned(c);
         int n = fp_monitor_wait(&c->monitor, ended, CREW_MOST, FP_NEVER);
         for (int i = 0; i < n; i++) {
             bury_and_replace(c, ended[i], replace);

@@ -5,6 +5,7 @@
  */
 #define _GNU_SOURCE
 #include "crew.h"
+#include "core/limits.h"
 #include "core/ring.h"
 
 #include <sys/prctl.h>
@@ -152,11 +153,15 @@ lie_about_the_reply(u32 kind, u64 size, u64 offset, u32 ring_end)
     crew_wait_for(&c, first);
     crew_expect_outcome(&c, first, FP_OUTCOME_CORRUPT);
     CHECK(!c.pool->broken);
+    fp_sentence s;
+    CHECK(fp_pool_next_fate(c.pool, &s));
+    CHECK_EQ(s.w, 0);
+    CHECK(!fp_pool_next_fate(c.pool, &s));
     u32 w = crew_start(&c);   /* another goes on */
     crew_await(&c, second, (order){.id = 1});
     CHECK_EQ(w, 1);
     fp_task *task;
-    CHECK_EQ(fp_pool_reap(c.pool, 0, &task), FP_BROKEN);
+    CHECK_EQ(fp_pool_reap(c.pool, 0, &task), FP_CONDEMNED);
     CHECK(task == NULL);
     crew_close(&c);
 }
@@ -187,6 +192,38 @@ test_the_reply(void)
     lie_about_the_reply(FP_REPLY_VALUE, 600, m.size - 100, 0);
     lie_about_the_reply(FP_REPLY_VALUE, 600, m.size, 0);
     lie_about_the_reply(FP_REPLY_VALUE, 600, UINT64_MAX - 100, 0);
+}
+
+/* A worker that is caught is killed, and another goes on. */
+static void
+tell_a_lie(fp_worker *k)
+{
+    fp_reply reply = {.kind = FP_REPLY_VALUE, .size = UINT64_MAX};
+    fp_call task;
+    int rc;
+    while ((rc = fp_worker_next(k, &task)) == FP_EMPTY) {
+        fp_worker_wait(k, FP_NEVER);
+    }
+    CHECK_EQ(rc, FP_OK);
+    CHECK_EQ(fp_worker_complete(k, &task, &reply), FP_OK);
+    for (;;) {
+        pause();
+    }
+}
+
+static void
+test_a_liar_is_killed(void)
+{
+    crew_open(&c, 1);
+    crew_start_with(&c, tell_a_lie);
+    first = crew_give(&c, (order){.id = 0}, 2000);
+    second = crew_give(&c, (order){.id = 1}, 2000);
+    crew_wait_for(&c, first);
+    crew_expect_outcome(&c, first, FP_OUTCOME_CORRUPT);
+    fp_pool_close(c.pool);
+    CHECK_EQ(crew_manage(&c, true), 1);
+    crew_expect(&c, second, (order){.id = 1});
+    crew_close(&c);
 }
 
 static void
@@ -420,6 +457,7 @@ main(int argc, char **argv)
     test_the_state_word();
     test_the_reply();
     test_another_workers_span_is_not_taken();
+    test_a_liar_is_killed();
     test_all_spans_are_said_to_be_given_back();
     test_head_and_tail();
     test_the_workers_own_words();
