@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "pool.h"
+#include "audit.h"
 #include "error.h"
 #include "memory.h"
 #include "limits.h"
@@ -1015,19 +1016,15 @@ fp_pool_new_worker(fp_pool *p)
     return found;
 }
 
-/* What the dead worker last went for: a task it took along, one it finished, or nothing of its own. */
+/* Whatever slot s has to do with the dead worker w has an end. The task that w took along, or NULL. */
 static fp_task *
-reap_slot_locked(fp_pool *p, u32 w)
+reap_slot_locked(fp_pool *p, u32 w, u32 s)
 {
-    u32 s = fp_load_acquire(&p->shm.workers[w].wk_slot);
-    if (s == 0 || s > p->shm.nslots) {
-        return NULL;
-    }
-    u64 word = fp_load_acquire(&p->shm.slots[--s].sl_state);
-    if (fp_word_owner(word) != w || fp_word_generation(word) != p->slots[s].generation || !p->slots[s].out) {
-        return NULL;
-    }
+    u64 word = fp_load_acquire(&p->shm.slots[s].sl_state);
     fp_task *t = NULL;
+    if (!p->slots[s].out || fp_word_owner(word) != w || fp_word_generation(word) != p->slots[s].generation) {
+        return NULL;
+    }
     switch (fp_word_state(word)) {
     case FP_DONE:   /* died before it could list it: the result is kept */
         finish_slot_locked(p, s, w);
@@ -1057,6 +1054,25 @@ send_again_locked(fp_pool *p, fp_task *t)
     p->nbacklog++;
     fp_refill_locked(p);
     arm_bell_locked(p);
+}
+
+/* What it has claimed, or completed and not listed: one slot at most, the one that wk_slot names, unless somebody has
+ * written over these words; so all are looked at, and a death is rare. */
+static fp_task *
+reap_slots_locked(fp_pool *p, u32 w)
+{
+    fp_task *first = NULL;
+    for (u32 s = 0; s < p->shm.nslots; s++) {
+        fp_task *t = reap_slot_locked(p, w, s);
+        if (first == NULL) {
+            first = t;
+        }
+        else if (t != NULL) {
+            p->served++;
+            fp_settle_locked(p, t, FP_OUTCOME_CORRUPT);
+        }
+    }
+    return first;
 }
 
 static void
@@ -1118,7 +1134,7 @@ fp_pool_reap(fp_pool *p, u32 w, fp_task **task)
     pthread_mutex_lock(&p->lock);
     fp_pool_pump_locked(p);
     u32 phase = fp_load_acquire(&p->shm.workers[w].wk_phase);
-    *task = reap_slot_locked(p, w);
+    *task = reap_slots_locked(p, w);
     clear_worker_locked(p, w);
     int rc = phase == FP_WORKER_RETIRED && *task == NULL ? FP_OK
              : fp_limits_reap_locked(p, w)               ? FP_CONDEMNED
@@ -1126,6 +1142,9 @@ fp_pool_reap(fp_pool *p, u32 w, fp_task **task)
     if (p->retries && *task != NULL && (*task)->terms != NULL && (*task)->terms->retries > 0 && !p->broken) {
         send_again_locked(p, *task);
         *task = NULL;
+    }
+    if (!p->broken && !fp_audit_locked(p)) {
+        break_damaged_locked(p);
     }
     pthread_mutex_unlock(&p->lock);
     return rc;

@@ -96,8 +96,8 @@ fp_claim(const fp_shm *m, u32 w, u32 *slot, u32 *generation, bool *bell)
         u64 ready = fp_word(g, 0, FP_READY);
         bool mine = false;
         if (s < m->nslots && fp_load_relaxed(&m->slots[s].sl_state) == ready) {
-            /* where to look if I die: before the claim, and made visible by it */
-            fp_store_relaxed(&m->workers[w].wk_slot, s + 1);
+            /* what I go for: visible before the claim, and after all that I did to the slot before (audit.c) */
+            fp_store_release(&m->workers[w].wk_slot, s + 1);
             mine = fp_cas64(&m->slots[s].sl_state, ready, fp_word(g, w, FP_CLAIMED));
         }
         /* A stale head at worst let us claim a later task; then this CAS fails. */
@@ -119,7 +119,7 @@ fp_complete(const fp_shm *m, u32 w, u32 slot, u32 generation, u32 *flags)
     fp_slot_shm *sl = &m->slots[slot];
     if (!fp_cas64(&sl->sl_state, fp_word(generation, w, FP_CLAIMED),
                   fp_word(generation, w, FP_DONE))) {   /* C1 */
-        return FP_CONDEMNED;
+        return fp_load_relaxed(&sl->sl_state) == fp_word(generation, w, FP_DOOMED) ? FP_CONDEMNED : FP_CORRUPT;
     }
     u32 old = fp_load_relaxed(&m->head->cq_head);
     do {

@@ -16,8 +16,8 @@
  *           was overtaken by somebody's progress.
  * Death     of worker w right after ...
  *           reading a cell, or setting wk_slot   the slot is READY still, another claims it
- *           CLAIMED (rg_head not moved)          anyone moves rg_head on; reap fails the task by wk_slot
- *           DONE, not listed                     reap finds DONE|w by wk_slot: the result is kept
+ *           CLAIMED (rg_head not moved)          anyone moves rg_head on; reap finds CLAIMED|w and fails the task
+ *           DONE, not listed                     reap finds DONE|w: the result is kept
  *           listed, WAITER or BELL not served    its death wakes the manager, which pumps
  */
 #ifndef FP_RING_H
@@ -41,7 +41,8 @@ int fp_take_completed(const fp_shm *m, u32 *slots);
 /* Worker: the next task: its slot and generation. 0 or FP_EMPTY.
  * `*bell` is set when the caller must ring the doorbell. */
 int fp_claim(const fp_shm *m, u32 w, u32 *slot, u32 *generation, bool *bell);
-/* Worker: the reply is in the slot. 0 with `*flags` (FP_CQ_WAITER, FP_CQ_BELL: whom to wake), or FP_CONDEMNED. */
+/* Worker: the reply is in the slot. 0 with `*flags` (FP_CQ_WAITER, FP_CQ_BELL: whom to wake), FP_CONDEMNED, or FP_CORRUPT:
+ * somebody has written over the slot's state; the parent finds that out when this worker has ended. */
 int fp_complete(const fp_shm *m, u32 w, u32 slot, u32 generation, u32 *flags);
 
 /* Are there hints that nobody has taken? */

@@ -47,7 +47,7 @@ void fp_worker_begin(const fp_worker *k, const fp_call *call);
 int fp_worker_wait(fp_worker *k, u64 deadline);
 /* Room for a reply of `size` bytes; NULL if shared memory has run out. */
 u8 *fp_worker_reply(fp_worker *k, const fp_call *call, u64 size, fp_reply *reply);
-/* Hand the reply over. 0 or FP_CONDEMNED. */
+/* Hand the reply over. 0, FP_CONDEMNED or FP_CORRUPT: see fp_complete. */
 int fp_worker_complete(fp_worker *k, const fp_call *call, const fp_reply *reply);
 /* Where function `id` lies: 0 with `*data`, or FP_CORRUPT. */
 int fp_worker_function(const fp_worker *k, u32 id, const u8 **data, u64 *size);

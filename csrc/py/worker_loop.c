@@ -85,7 +85,7 @@ unpack_call(fp_loop *l, const fp_call *call, PyObject **fn, PyObject **args, PyO
 
 /* ------------------------------------------------------------------ the reply */
 
-/* 0, FP_CONDEMNED. */
+/* 0, FP_CONDEMNED, FP_CORRUPT. */
 static int
 send_payload(fp_loop *l, const fp_call *call, u32 kind, const fp_payload *payload)
 {
@@ -291,6 +291,10 @@ loop(fp_loop *l, unsigned long max_tasks)
         rc = run(l, &call);
         if (rc == FP_CONDEMNED) {
             return await_the_end();
+        }
+        if (rc == FP_CORRUPT) {
+            fp_raise_code(rc);
+            return -1;
         }
         if (rc == LEAVE) {
             return -1;

@@ -500,6 +500,8 @@ go_on(void)
         answer(0, 16);
         fp_pool_manage(p);
     }
+    fp_pool_manage(p);
+    MUST(p->broken || fp_load_seq_cst(&p->unfinished) == 0);
     reap(0);
 }
 

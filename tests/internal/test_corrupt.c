@@ -7,6 +7,7 @@
 #include "crew.h"
 #include "core/limits.h"
 #include "core/ring.h"
+#include "core/wake.h"
 
 #include <sys/prctl.h>
 #include <sys/wait.h>
@@ -107,11 +108,11 @@ test_a_free_slot_is_said_to_be_done(void)
     fp_store_seq_cst(&c.pool->shm.slots[free_slot].sl_state, fp_word(0, 0, FP_DONE));
     fp_store_seq_cst(&c.pool->shm.head->cq_head, free_slot + 1);
     fp_pool_pump(c.pool);
-    CHECK(c.pool->nfree <= nfree + 1);   /* second's, withdrawn */
+    CHECK(c.pool->nfree == nfree + 1);   /* second's, withdrawn */
     fp_store_seq_cst(&c.pool->shm.workers[0].wk_slot, free_slot + 1);
     fp_store_seq_cst(&c.pool->shm.slots[free_slot].sl_state, fp_word(0, 0, FP_CLAIMED));
     end_of_a_broken_pool();
-    CHECK(c.pool->nfree <= nfree + 1);
+    CHECK(c.pool->nfree == nfree + 2);   /* first's, with its worker */
     expect_broken(first);
     expect_broken(second);
     crew_free(&c);
@@ -247,6 +248,92 @@ test_another_workers_span_is_not_taken(void)
     crew_start(&c);
     crew_await(&c, second, (order){.id = 1});
     crew_close(&c);
+}
+
+/* ------------------------------------------------------------ what only a death brings to light */
+
+/* It wrote over the word that says what it went for: its task is found all the same. */
+static void
+test_a_dead_worker_has_hidden_its_task(void)
+{
+    static const u32 words[] = {0, 2, 1000, UINT32_MAX};
+    for (u32 i = 0; i < sizeof words / sizeof *words; i++) {
+        fp_task *task;
+        begin();
+        fp_store_seq_cst(&c.pool->shm.workers[0].wk_slot, words[i]);
+        CHECK_EQ(fp_pool_reap(c.pool, 0, &task), FP_BROKEN);
+        CHECK(task == first && !c.pool->broken);
+        fp_pool_fail(c.pool, task);
+        expect_broken(first);
+        crew_start(&c);
+        crew_await(&c, second, (order){.id = 1});
+        crew_close(&c);
+    }
+}
+
+/* Nobody would ever claim, or list, what is out: the pool breaks, so that nobody waits for it. */
+static void
+expect_the_end(void)
+{
+    fp_task *task;
+    CHECK_EQ(fp_pool_new_worker(c.pool), 1);
+    fp_pool_reap(c.pool, 1, &task);
+    CHECK(task == NULL);
+    end_of_a_broken_pool();
+    expect_broken(first);
+    expect_broken(second);
+    crew_free(&c);
+}
+
+static void
+test_a_task_has_vanished(void)
+{
+    static const u64 words[] = {0, UINT64_MAX, (u64)2 << 32 | FP_READY, (u64)1 << 32 | FP_FREE,
+                                (u64)1 << 32 | 2u << 8 | FP_CLAIMED, (u64)1 << 32 | FP_DOOMED};
+    for (u32 i = 0; i < sizeof words / sizeof *words; i++) {
+        begin();
+        fp_store_seq_cst(&slot_of(second)->sl_state, words[i]);
+        expect_the_end();
+    }
+    begin();   /* the hint is gone */
+    fp_store_seq_cst(&c.pool->shm.head->rg_head, 2);
+    expect_the_end();
+    begin();
+    fp_store_seq_cst(&c.pool->shm.cells[1], 1);
+    expect_the_end();
+    begin();   /* claimed by one that sleeps */
+    fp_sleep_announce(&c.pool->shm, 0);
+    expect_the_end();
+}
+
+static void
+test_a_result_is_lost_from_the_list(void)
+{
+    begin();
+    fp_reply reply = {.kind = FP_REPLY_NONE};
+    CHECK_EQ(fp_worker_complete(&liar, &call, &reply), FP_OK);
+    fp_store_seq_cst(&c.pool->shm.head->cq_head, 0);
+    CHECK_EQ(fp_worker_next(&liar, &call), FP_OK);   /* the next */
+    fp_task *task;
+    CHECK_EQ(fp_pool_new_worker(c.pool), 1);
+    fp_pool_reap(c.pool, 1, &task);
+    CHECK(c.pool->broken);
+    fp_pool_reap(c.pool, 0, &task);
+    fp_pool_bury(c.pool);
+    crew_expect_outcome(&c, first, FP_OUTCOME_REPLY);   /* found after all */
+    expect_broken(second);
+    crew_free(&c);
+}
+
+/* A slot's word is not what its worker left there: the worker hears of it when it completes. */
+static void
+test_a_running_task_is_written_over(void)
+{
+    begin();
+    fp_reply reply = {.kind = FP_REPLY_NONE};
+    fp_store_seq_cst(&slot_of(first)->sl_state, 0);
+    CHECK_EQ(fp_worker_complete(&liar, &call, &reply), FP_CORRUPT);
+    expect_the_end();
 }
 
 /* Who needs memory waits for spans that the parent gives back to the system; not for ever, if it does not. */
@@ -458,6 +545,10 @@ main(int argc, char **argv)
     test_the_reply();
     test_another_workers_span_is_not_taken();
     test_a_liar_is_killed();
+    test_a_dead_worker_has_hidden_its_task();
+    test_a_task_has_vanished();
+    test_a_result_is_lost_from_the_list();
+    test_a_running_task_is_written_over();
     test_all_spans_are_said_to_be_given_back();
     test_head_and_tail();
     test_the_workers_own_words();
