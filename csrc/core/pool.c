@@ -1205,6 +1205,7 @@ break_locked(fp_pool *p, fp_death death)
             break_slot_locked(p, s);
         }
     }
+    fp_wait_rouse_leader(p);   /* the bit that says that it sleeps may be lost */
     fp_eventfd_ring(p->bell);
 }
 
@@ -1231,6 +1232,7 @@ fp_pool_bury(fp_pool *p)
     while (fp_spans_trim(&p->shm, 0)) {
         /* only results that nobody has asked for keep their memory from now on */
     }
+    fp_wait_rouse_leader(p);
     pthread_mutex_unlock(&p->lock);
     free_dropped(p);
 }

@@ -336,6 +336,32 @@ test_a_running_task_is_written_over(void)
     expect_the_end();
 }
 
+/* Who sleeps on the list is woken, though the bit that says so has been written over. */
+static void *
+wait_for_second(void *arg)
+{
+    (void)arg;
+    crew_wait_for(&c, second);
+    return NULL;
+}
+
+static void
+test_the_leader_is_forgotten(void)
+{
+    pthread_t leader;
+    begin();
+    c.pool->spin.cpus = 1;
+    pthread_create(&leader, NULL, wait_for_second, NULL);
+    EVENTUALLY(leader_is_asleep(c.pool));
+    fp_store_seq_cst(&c.pool->shm.head->cq_head, c.pool->shm.nslots + 1);
+    fp_pool_manage(c.pool);
+    CHECK_EQ(pthread_join(leader, NULL), 0);
+    end_of_a_broken_pool();
+    expect_broken(first);
+    expect_broken(second);
+    crew_free(&c);
+}
+
 /* Who needs memory waits for spans that the parent gives back to the system; not for ever, if it does not. */
 static void
 test_all_spans_are_said_to_be_given_back(void)
@@ -549,6 +575,7 @@ main(int argc, char **argv)
     test_a_task_has_vanished();
     test_a_result_is_lost_from_the_list();
     test_a_running_task_is_written_over();
+    test_the_leader_is_forgotten();
     test_all_spans_are_said_to_be_given_back();
     test_head_and_tail();
     test_the_workers_own_words();
