@@ -39,7 +39,7 @@ static fp_task *tasks[TASKS];
 static struct {
     fp_worker side;
     fp_call call;
-    bool busy, honest;
+    bool busy;
 } workers[WORKERS];
 
 /* ------------------------------------------------------------------------ the input */
@@ -206,17 +206,21 @@ scribble_list(void)
 
 /* --------------------------------------------------------------------- honest workers */
 
-static void
-claim(void)
+/* It does not look at the call: what others have written there is the worker's affair, and may be its end. So may be a ring
+ * that makes no sense, in which it would run in circles. */
+static bool
+claim(u32 w)
 {
-    u32 w = (u32)take_below(WORKERS);
-    /* a worker may run in circles in a ring that makes no sense, and then it is killed */
+    fp_call *call = &workers[w].call;
+    bool bell;
     if (p->in_use[w] && !workers[w].busy && fp_ring_is_sound(&p->shm, p->tail)) {
-        workers[w].busy = fp_worker_next(&workers[w].side, &workers[w].call) == FP_OK;
+        fp_wake_arrived(&p->shm, w);
+        workers[w].busy = fp_claim(&p->shm, w, &call->slot, &call->generation, &bell) == FP_OK;
+        fp_wake_helper(&p->shm);
     }
+    return workers[w].busy;
 }
 
-/* A payload with buffers. */
 static void
 fill(u8 *to, u64 size)
 {
@@ -470,7 +474,7 @@ one_step(void)
     case 5: fp_pool_pump(p); break;
     case 6: fp_pool_manage(p); break;
     case 7: fp_spans_trim(&p->shm, (u32)take(1)); break;
-    case 8: claim(); break;
+    case 8: claim((u32)take_below(WORKERS)); break;
     case 9: complete(); break;
     case 10: complete_with_a_lie(); break;
     case 11: reap((u32)take_below(WORKERS)); start(); break;
@@ -495,8 +499,7 @@ go_on(void)
         reap(w);
     }
     start();
-    while (!p->broken && fp_ring_is_sound(&p->shm, p->tail) &&
-           fp_worker_next(&workers[0].side, &workers[0].call) == FP_OK) {
+    while (!p->broken && claim(0)) {
         answer(0, 16);
         fp_pool_manage(p);
     }
