@@ -11,16 +11,20 @@ from multiprocessing import util
 from multiprocessing.context import BaseContext
 from multiprocessing.pool import CLOSE, INIT, RUN, TERMINATE
 from multiprocessing.process import BaseProcess
-from typing import Any, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
 from fastpool import _compat, by_value
 from fastpool.errors import PoolTerminated
 from fastpool.futures import Future
 from fastpool.launching import Manager, start_manager
 from fastpool.lazy_maps import Feeder, IMapIterator, IMapUnorderedIterator
+from fastpool.options import make_terms
 from fastpool.pool_results import ApplyResult, Callback, MapResult
 from fastpool.pool_team import PoolTeam
 from fastpool.start_methods import default_context
+
+if TYPE_CHECKING:
+    from fastpool.pool_options import BoundPool
 
 _S = TypeVar("_S")
 _T = TypeVar("_T")
@@ -149,6 +153,7 @@ class Pool(_StandardPool):
             self.Process,
             self._pool,
         )
+        self._submit, self._submit_each = team.pool.submit, team.pool.submit_each
         team.start_all(self._processes)
         self._worker_handler = manager = start_manager(team)
         self._cache = _compat.PendingWorkItems(team.pool)
@@ -187,11 +192,11 @@ class Pool(_StandardPool):
         if self._state != RUN:
             self._refuse()
         try:
-            future = self._team.pool.submit(func, *args, **kwds)
+            future = self._submit(func, *args, **kwds)
         except TypeError:  # what is no sequence or no mapping is for the call to find out, as in the standard library
             future = Future()
             future.set_exception(_unpacking_error(func, args, kwds))
-        return ApplyResult(self, future, callback, error_callback)
+        return ApplyResult(self._itself, future, callback, error_callback)
 
     @_or_standard
     def _map_async(
@@ -214,12 +219,12 @@ class Pool(_StandardPool):
             chunksize = 0
         star = mapper is not multiprocessing.pool.mapstar  # type: ignore[attr-defined]
         chunks = list(self._submit_chunks(func, items, chunksize, star)) if chunksize > 0 else []
-        return MapResult(self, chunks, chunksize, length, callback, error_callback)
+        return MapResult(self._itself, chunks, chunksize, length, callback, error_callback)
 
     def _submit_chunks(
         self, func: Callable[..., Any], items: Iterable[Any], chunksize: int, star: bool
     ) -> Iterator[Future[list[Any]]]:
-        submit = self._team.pool.submit_each
+        submit = self._submit_each
         data = by_value.for_many_calls(func)
         try:
             for chunk in _compat.batched(iter(items), chunksize):
@@ -274,18 +279,46 @@ class Pool(_StandardPool):
             raise TypeError("buffersize must be an integer or None")
         if buffersize is not None and buffersize < 1:
             raise ValueError("buffersize must be None or > 0")
-        pool = self._team.pool
         if chunksize == 1:
-            return kind(self, functools.partial(pool.submit, func), iterable, buffersize)
+            return kind(self._itself, functools.partial(self._submit, func), iterable, buffersize)
         if chunksize < 1:
             raise ValueError(complaint.format(chunksize))
+        submit_each = self._submit_each
         chunks = kind(
-            self,
-            lambda chunk: pool.submit_each(func, chunk, False),
+            self._itself,
+            lambda chunk: submit_each(func, chunk, False),
             _compat.batched(iter(iterable), chunksize),
             buffersize,
         )
         return (item for chunk in chunks for item in chunk)
+
+    @property
+    def _itself(self) -> Pool:
+        """Of a view, whose methods are these: what it is a view of."""
+        return self
+
+    def options(
+        self, *, timeout: float | None = None, grace: float | None = None, retries: int = 0, name: str | None = None
+    ) -> BoundPool:
+        """This Pool on other terms: an object with its ``apply``, ``map`` and ``imap`` methods. A chunk is one call.
+
+        Args:
+            timeout: seconds that a call may run, from when a worker begins with it. After that its worker is stopped, with
+                the children that it has started, and replaced; the result is ``TaskTimeout``, a ``TimeoutError``. None: no
+                limit.
+            grace: seconds between SIGTERM and SIGKILL when a call is stopped; None: SIGKILL at once.
+            retries: how often the call is run again if its worker dies.
+            name: what errors call it instead of the function's name.
+
+        Raises:
+            ValueError: `timeout` or `grace` is not above 0, `retries` is below 0.
+            NotImplementedError: a subclass runs on the standard library's machinery.
+        """
+        from fastpool.pool_options import BoundPool
+
+        if self._on_standard_machinery:
+            raise NotImplementedError("options() needs fastpool's own machinery, and this class overrides the standard one's")
+        return BoundPool(self, make_terms(timeout, grace, retries, name, survives=True))
 
     def _feeds(self, feeder: Feeder) -> None:
         self._feeders.add(feeder)

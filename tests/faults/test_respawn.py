@@ -139,11 +139,11 @@ def test_a_replacement_is_no_copy_of_a_process_with_threads(make_respawning, con
     os.kill(first, signal.SIGKILL)
     eventually(lambda: first not in pool._processes)
     facts = pool.submit(tasks.worker_facts).result(PATIENCE)
-    worker = pool._processes[facts["pid"]]
+    worker = eventually(lambda: pool._processes.get(facts["pid"]))
     assert facts["parent"] == int(processes.status(facts["pid"])["PPid"]) == os.getpid()
     assert facts["name"] == worker.name and facts["main_thread"] and not facts["daemon"]
     assert pool.submit(tasks.recall_lock).result(PATIENCE) == "_thread.lock"
-    pool._team.template.end()  # from here on the program has to fork
+    os.kill(pool._team.template.pid, signal.SIGKILL)  # from here on the program has to fork
     os.kill(facts["pid"], signal.SIGKILL)
     assert pool.submit(tasks.double, 3).result(PATIENCE) == 6
 
