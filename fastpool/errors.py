@@ -127,6 +127,18 @@ def timed_out(function: str | None, limit: float, elapsed: float, stack: str) ->
     return error
 
 
+def too_large(pid: int, function: str | None, limit: int) -> WorkerDied:
+    """The error of a call in which its worker came to need far too much memory."""
+    return WorkerDied(
+        f"Worker process {pid} was killed because it needed more than {limit >> 20:,} MiB of memory, twice its "
+        f"max_memory_per_worker, while it was running {function}.",
+        pid,
+        -signal.SIGKILL,
+        function,
+        out_of_memory=True,
+    )
+
+
 def pool_broken(reason: str) -> BrokenProcessPool:
     """The error of every future that was not done when the pool broke for another reason."""
     return BrokenProcessPool(reason)

@@ -19,8 +19,9 @@ from typing import Any, Literal, TypeVar
 from fastpool import _compat, _core, forking
 from fastpool.executor_team import ExecutorTeam
 from fastpool.launching import Manager, abandon, start_manager
-from fastpool.options import BoundExecutor, check_retries, make_terms
+from fastpool.options import BoundExecutor, check_retries, check_worker_limits, make_terms
 from fastpool.start_methods import default_context
+from fastpool.worker import Bounds
 
 _T = TypeVar("_T")
 
@@ -49,13 +50,18 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
             at once. A pool whose workers end again and again before they can take a call breaks all the same, with what
             the initializer raised.
         retries: how often a call that was lost with its worker is run again; needs ``"respawn"``. Never for an exception.
+        max_memory_per_worker: bytes. A worker that has more of its own after a call (resident, and shared with no file) ends,
+            and another takes its place; one that comes to have twice as much in the middle of a call is killed, and the call
+            fails with ``WorkerDied``. None: no limit.
+        idle_timeout: seconds after which a worker without a call ends; another starts when it is needed. None: never.
+        min_workers: so many stay, however idle; they start with the first call.
         shared_memory: bytes that calls and results of more than 464 bytes may take together, on their way; None: half of
             the machine's memory, or of the control group's limit. What finds no room is a ``MemoryError`` of its future.
 
     Raises:
         ValueError, TypeError: for the arguments that the standard library refuses, with its texts; for an
             `on_worker_death` that is neither word, for `retries` without ``"respawn"``, for a `shared_memory` that is no
-            integer or less than 16 MiB.
+            integer or less than 16 MiB, for limits of a worker that are not above 0.
         NotImplementedError: where the system has no semaphores for multiprocessing.
     """
 
@@ -69,6 +75,9 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         max_tasks_per_child: int | None = None,
         on_worker_death: Literal["break", "respawn"] = "break",
         retries: int = 0,
+        max_memory_per_worker: int | None = None,
+        idle_timeout: float | None = None,
+        min_workers: int = 0,
         shared_memory: int | None = None,
     ) -> None:
         _check_system_limits()
@@ -90,9 +99,13 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         self._survives = on_worker_death == "respawn"
         check_retries(retries, self._survives)
         self._retries = retries
-        self._wants_template = self._survives
+        check_worker_limits(max_memory_per_worker, idle_timeout, min_workers, max_workers)
+        self._min_workers = min_workers
+        # whoever ends and is replaced is so by a copy of what had no threads
+        self._wants_template = self._survives or max_memory_per_worker is not None or idle_timeout is not None
         self._check_max_tasks(max_tasks_per_child)
         self._max_tasks_per_child = max_tasks_per_child
+        self._bounds = Bounds(max_tasks_per_child or 0, max_memory_per_worker or 0, idle_timeout or 0.0)
         self._check_shared_memory(shared_memory)
         self._shared_memory = shared_memory
         self._executor_manager_thread: Manager | None = None
@@ -169,16 +182,17 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
             self._max_workers,
             self._initializer,
             self._initargs,
-            self._max_tasks_per_child,
+            self._bounds,
             processes,
             self._shared_memory,
             self._survives,
             self._retries,
+            self._min_workers,
         )
         if self._wants_template and self._mp_context.get_start_method(allow_none=False) == "fork":
             team.start_template()
         # with fork all workers, and every time all workers before the first thread
-        team.start_all(1 if team.starts_on_demand else self._max_workers)
+        team.start_all(max(1, self._min_workers) if team.starts_on_demand else self._max_workers)
         team.close_with(self)
         self._executor_manager_thread = start_manager(team)
         self._team = team

@@ -12,6 +12,7 @@ from typing import Any
 from fastpool.errors import pool_broken, worker_died
 from fastpool.launching import Team
 from fastpool.start_failures import StartFailures
+from fastpool.worker import Bounds
 
 
 class ExecutorTeam(Team):
@@ -23,16 +24,26 @@ class ExecutorTeam(Team):
         size: int,
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
-        max_tasks: int | None,
+        bounds: Bounds,
         by_pid: dict[int | None, BaseProcess],
         shared_memory: int | None,
         survives: bool,
         retries: int,
+        min_workers: int,
     ) -> None:
         super().__init__(
-            context, size, initializer, initargs, max_tasks, shared_memory, survives=survives, retries=retries
+            context,
+            size,
+            initializer,
+            initargs,
+            bounds,
+            shared_memory,
+            survives=survives,
+            retries=retries,
+            min_workers=min_workers,
         )
         self.by_pid = by_pid
+        self.min_workers = min_workers
         self._failures = StartFailures(size)
 
     def arguments(self, index: int, owner: int) -> tuple[Any, ...]:
@@ -63,15 +74,23 @@ class ExecutorTeam(Team):
 
     @property
     def starts_on_demand(self) -> bool:
-        """With fork all workers start at once, before there are threads; else one by one, as they are needed."""
-        return self.start_method != "fork"
+        """With fork all workers start at once, before there are threads; else one by one, as they are needed.
+
+        So do those that go again when they are idle.
+        """
+        return self.start_method != "fork" or self.bounds.idle_timeout > 0
+
+    @property
+    def wanted(self) -> int:
+        """How many workers there should be now: all, or as many as there are tasks to run."""
+        if not self.starts_on_demand:
+            return self.pool.size
+        return max(min(self.pool.unfinished, self.pool.size), self.min_workers)
 
     def maintain(self) -> None:
-        """All workers with fork, else as many as there are tasks to run."""
+        """Start those that are wanted."""
         pool = self.pool
-        while not (pool.broken or self.ended or self._failures.hopeless):
-            if pool.started >= (min(pool.unfinished, pool.size) if self.starts_on_demand else pool.size):
-                return
+        while not (pool.broken or self.ended or self._failures.hopeless) and pool.started < self.wanted:
             obstacle = self._obstacle_to_replacement() or self._start_replacement()
             if obstacle is not None:
                 if pool.started == 0:
@@ -96,7 +115,7 @@ class ExecutorTeam(Team):
                 "A worker process exited while the pool was being forcefully shut down; work that was still enqueued "
                 "will not be run."
             )
-        if self.max_tasks is not None and not self.survives and self._executor() is None:
+        if self.bounds.max_tasks and not self.survives and self._executor() is None:
             return (
                 "The ProcessPoolExecutor was garbage collected with work pending after its last worker process exited "
                 "upon reaching max_tasks_per_child; the pending work can never be run."

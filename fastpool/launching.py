@@ -28,13 +28,19 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from fastpool import _core, forking, oom, worker
-from fastpool.errors import pool_broken, timed_out
+from fastpool.errors import pool_broken, timed_out, too_large
 from fastpool.futures import Future
-from fastpool.stopping import ask_for_stack, kill_tree, without_own_frames
+from fastpool.stopping import ask_for_stack, kill_tree, private_memory, without_own_frames
 from fastpool.template import Template
 
 #: Seconds that a worker has to follow SIGTERM before SIGKILL comes.
 TERMINATION_GRACE = 2.0
+
+#: Seconds between two looks at how large the workers are, if that is limited.
+LOOK_EVERY = 0.05
+
+#: Times the memory that a task may leave its worker with: for that it is killed at once.
+HARD_MULTIPLE = 2
 
 #: Seconds that running tasks have to end by themselves after Ctrl-C.
 INTERRUPT_GRACE = 0.05
@@ -86,24 +92,27 @@ class Team:
         size: int,
         initializer: Callable[..., object] | None,
         initargs: tuple[Any, ...],
-        max_tasks: int | None,
+        bounds: worker.Bounds,
         shared_memory: int | None = None,
         *,
         survives: bool = False,
         retries: int = 0,
+        min_workers: int = 0,
     ) -> None:
         """`survives`: a worker's death fails its task only, after so many `retries`."""
         self.context = context
         self.start_method = context.get_start_method(allow_none=False)
         self.initializer = initializer
         self.initargs = initargs
-        self.max_tasks = max_tasks
+        self.bounds = bounds
         self.survives = survives
         self.by_index: dict[int, BaseProcess] = {}
         self.threads: list[PatientThread] = []
         self.ended = False  # no worker starts any more; `end` sets it with `forking.forking` held
         start_thread = partial(_start_thread, self.threads, self.of_pool)
-        self.pool = _core.Pool(size, Future, start_thread, self.of_pool, survives, shared_memory or 0, retries)
+        self.pool = _core.Pool(
+            size, Future, start_thread, self.of_pool, survives, shared_memory or 0, retries, min_workers
+        )
         self.attachment = worker.Attachment(*self.pool.attachment())
         self.template: Template | None = None
         self.oom_kills = oom.kills()
@@ -129,7 +138,7 @@ class Team:
 
     def arguments(self, index: int, owner: int) -> tuple[Any, ...]:
         """Of `target`."""
-        return self.attachment, index, owner, self.initializer, self.initargs, self.max_tasks
+        return self.attachment, index, owner, self.initializer, self.initargs, self.bounds
 
     def start_template(self) -> None:
         """While there are no threads yet: see ``template``."""
@@ -236,16 +245,29 @@ class Team:
         before, self.oom_kills = self.oom_kills, oom.kills()
         return self.oom_kills > before
 
+    @property
+    def most_memory(self) -> int:
+        """Bytes of its own above which a worker is killed in the middle of a task; 0: no limit."""
+        return HARD_MULTIPLE * self.bounds.max_memory
+
+    def look_at_memory(self) -> None:
+        """Condemn the workers that have become far too large."""
+        for index, process in list(self.by_index.items()):
+            if process.pid is not None and private_memory(process.pid) > self.most_memory:
+                self.pool.condemn_for_memory(index)
+
     def carry_out_sentences(self) -> None:
         """Kill the workers whose task is to be stopped; nothing that they do counts any more."""
         while (fate := self.pool.next_fate()) is not None:
-            index, gently, overdue, elapsed, limit, function = fate
+            index, gently, why, elapsed, limit, function = fate
             process = self.by_index.get(index)
             pid = None if process is None else process.pid
-            if overdue:
+            if why == "time":
                 answer = map(self.pool.crash_text, itertools.repeat(index))
                 stack = ask_for_stack(pid, answer) if pid else ""
                 self.pool.fail_overdue(index, pickle.dumps(timed_out(function, limit, elapsed, stack)))
+            elif why == "memory":
+                self.pool.fail_overdue(index, pickle.dumps(too_large(pid or 0, function, self.most_memory)))
             if pid is not None:
                 os.kill(pid, signal.SIGTERM) if gently else kill_tree(pid)
 
@@ -313,7 +335,9 @@ class Manager(PatientThread):
         pool = team.pool
         try:
             while not (pool.broken or pool.drained):
-                ended = pool.manage(None)
+                ended = pool.manage(LOOK_EVERY if team.most_memory else None)
+                if team.most_memory:
+                    team.look_at_memory()
                 team.carry_out_sentences()  # first: a worker that ended may be one of those
                 for index in ended:
                     team.reap(index)

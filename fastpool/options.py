@@ -41,6 +41,24 @@ def check_retries(retries: int, survives: bool) -> None:
         raise ValueError('retries needs a pool that survives the death of a worker: on_worker_death="respawn"')
 
 
+def check_worker_limits(
+    max_memory: int | None, idle_timeout: float | None, min_workers: int, max_workers: int
+) -> None:
+    """Arguments of ``ProcessPoolExecutor``."""
+    if max_memory is not None and not isinstance(max_memory, int):
+        raise TypeError("max_memory_per_worker must be an integer, a number of bytes")
+    if max_memory is not None and max_memory <= 0:
+        raise ValueError("max_memory_per_worker must be > 0 bytes")
+    if idle_timeout is not None and not isinstance(idle_timeout, (int, float)):
+        raise TypeError("idle_timeout must be a number of seconds")
+    if idle_timeout is not None and not idle_timeout > 0:
+        raise ValueError("idle_timeout must be > 0 seconds")
+    if not isinstance(min_workers, int):
+        raise TypeError("min_workers must be an integer")
+    if not 0 <= min_workers <= max_workers:
+        raise ValueError("min_workers must be between 0 and max_workers")
+
+
 class BoundExecutor:
     """What ``ProcessPoolExecutor.options`` returns: its ``submit`` and ``map`` on these terms.
 

@@ -37,7 +37,7 @@ class PoolTeam(Team):
         hook: Callable[..., BaseProcess],
         roster: list[BaseProcess],
     ) -> None:
-        super().__init__(context, size, initializer, initargs, max_tasks, survives=True)
+        super().__init__(context, size, initializer, initargs, worker.Bounds(max_tasks or 0), survives=True)
         self.size = size
         self.hook = _weakly(hook)
         self.roster = roster

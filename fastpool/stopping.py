@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import signal
 import time
 from collections.abc import Iterator
@@ -24,6 +25,16 @@ def _children(pid: int) -> Iterator[int]:
     for name in glob(f"/proc/{pid}/task/*/children"):
         with contextlib.suppress(OSError), open(name) as file:
             yield from map(int, file.read().split())
+
+
+def private_memory(pid: int) -> int:
+    """Bytes that a process shares with no file; 0 once it is gone."""
+    try:
+        with open(f"/proc/{pid}/statm") as file:
+            _, resident, shared, *_ = map(int, file.read().split())
+    except (OSError, ValueError):
+        return 0
+    return (resident - shared) * resource.getpagesize()
 
 
 def _send(pid: int, number: int) -> None:

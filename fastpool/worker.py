@@ -13,11 +13,19 @@ from multiprocessing.process import current_process
 from multiprocessing.reduction import DupFd, ForkingPickler
 from traceback import format_exception
 from types import TracebackType
-from typing import Any
+from typing import Any, NamedTuple
 
 from fastpool import _core, sharing
 from fastpool.errors import UnpicklingFailed, initializer_failed
 from fastpool.stopping import WHERE_ARE_YOU
+
+
+class Bounds(NamedTuple):
+    """When a worker goes by itself; 0: never for that."""
+
+    max_tasks: int = 0
+    max_memory: int = 0  # bytes of its own that a task may leave it with
+    idle_timeout: float = 0.0  # seconds without a task
 
 
 class Attachment:
@@ -55,7 +63,7 @@ def main(
     owner: int,
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
-    max_tasks: int | None,
+    bounds: Bounds,
     resigns: bool = False,
 ) -> None:
     """A worker's life. SIGINT is blocked when it begins, so that Ctrl-C finds nothing half-made.
@@ -75,7 +83,7 @@ def main(
                     text = _traceback_text(error, error.__traceback__)
                     _core.resign(memfd, bell, index, _encode(initializer_failed(error), text))
                 return
-        _core.work(memfd, bell, index, max_tasks or 0, False)
+        _core.work(memfd, bell, index, bounds, False)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         pass  # the parent has been interrupted as well, and says so
@@ -87,7 +95,7 @@ def pool_main(
     owner: int,
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
-    max_tasks: int | None,
+    bounds: Bounds,
 ) -> None:
     """The same for a worker of a Pool: what is no ``Exception`` ends it, and the parent sees how."""
     try:
@@ -104,7 +112,7 @@ def pool_main(
             except Exception as error:
                 _resign(memfd, bell, index, error)
                 return
-        _core.work(memfd, bell, index, max_tasks or 0, True)
+        _core.work(memfd, bell, index, bounds, True)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -137,6 +137,7 @@ typedef struct {
     fp_a64 wk_waking;                    /* the wake under way: time in us << 16 | worker + 1, or 0 */
     _Alignas(FP_LINE) fp_a32 hd_flags;   /* parent */
     fp_a32 hd_live;                      /* parent: workers started and not reaped */
+    fp_a32 hd_spare;                     /* of these, how many may go when they are idle; an idle one takes 1 and goes */
 } fp_head_shm;
 
 #endif

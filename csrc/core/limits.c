@@ -106,8 +106,25 @@ stop_overdue_locked(fp_pool *p, fp_task *t, u64 now, u64 due)
         return false;
     }
     p->fates[w].overdue = t;
+    p->fates[w].why = FP_FATE_TIME;
     p->fates[w].ran = now - due + t->terms->limit;
     return true;
+}
+
+bool
+fp_pool_condemn_for_memory(fp_pool *p, u32 w)
+{
+    pthread_mutex_lock(&p->lock);
+    fp_pool_pump_locked(p);
+    u32 s = fp_load_acquire(&p->shm.workers[w].wk_slot) - 1;
+    fp_task *t = s < p->shm.nslots ? p->slots[s].task : NULL;
+    bool found = t != NULL && runner_locked(p, t) == (int)w && condemn_locked(p, t, w);
+    if (found) {
+        p->fates[w].overdue = t;
+        p->fates[w].why = FP_FATE_MEMORY;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return found;
 }
 
 static void
@@ -168,9 +185,9 @@ pass_sentence_locked(fp_pool *p, u32 w, u64 now, fp_sentence *sentence)
 {
     fp_fate *f = &p->fates[w];
     const fp_task *t = f->overdue;
-    *sentence = (fp_sentence){.w = w, .gently = f->grace != 0, .overdue = t != NULL, .ran = f->ran};
+    *sentence = (fp_sentence){.w = w, .gently = f->grace != 0, .why = t ? f->why : FP_FATE_NONE, .ran = f->ran};
     if (t != NULL) {
-        sentence->limit = t->terms->limit;
+        sentence->limit = fp_task_limit(t);
         sentence->label = fp_pool_label(p, t);
     }
     f->call_at = f->grace != 0 ? now + f->grace : FP_NEVER;

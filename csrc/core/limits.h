@@ -21,11 +21,16 @@ bool fp_pool_kill(fp_pool *p, fp_task *t);
  * something. */
 u64 fp_pool_enforce_limits(fp_pool *p);
 
+/* The manager's: worker w has become too large. True if it ran a task, for which it is condemned now. */
+bool fp_pool_condemn_for_memory(fp_pool *p, u32 w);
+
+enum { FP_FATE_NONE, FP_FATE_TIME, FP_FATE_MEMORY };
+
 /* What to do to a condemned worker: */
 typedef struct {
     u32 w;
     bool gently;           /* SIGTERM, SIGKILL comes later; else SIGKILL */
-    bool overdue;          /* its task ran for too long: fp_pool_fail_overdue settles it */
+    u32 why;               /* FP_FATE_*; unless NONE, fp_pool_fail_overdue settles its task */
     u64 ran, limit;        /* ns */
     const char *label;     /* of that task, or NULL; valid until then */
 } fp_sentence;

@@ -206,6 +206,19 @@ fp_fork_sibling(void)
 }
 
 u64
+fp_private_memory(void)
+{
+    unsigned long long resident = 0, shared = 0;
+    FILE *f = fopen("/proc/self/statm", "re");
+    if (f == NULL) {
+        return 0;
+    }
+    int n = fscanf(f, "%*u %llu %llu", &resident, &shared);
+    fclose(f);
+    return n == 2 && resident > shared ? (resident - shared) * (u64)sysconf(_SC_PAGESIZE) : 0;
+}
+
+u64
 fp_peak_memory(int pid)
 {
     siginfo_t info = {.si_pid = 0};

@@ -41,6 +41,9 @@ unsigned fp_cpus(void);
  * own fork() takes no flags, prepares nothing. The child's pid, 0 in it, or FP_SYSTEM. */
 int fp_fork_sibling(void);
 
+/* Bytes of memory that this process shares with no file. */
+u64 fp_private_memory(void);
+
 /* Bytes of memory that a child of this process which has ended, and has not been waited for, had at most; 0: not known. */
 u64 fp_peak_memory(int pid);
 

@@ -995,6 +995,15 @@ fp_pool_trim(fp_pool *p)
 
 /* ------------------------------------------------------------------ death */
 
+/* For the workers to see. (One that leaves just now may be counted as one that can be spared: whoever starts workers
+ * looks that there are enough.) */
+static void
+count_workers_locked(fp_pool *p)
+{
+    fp_store_relaxed(&p->shm.head->hd_live, p->started);
+    fp_store_seq_cst(&p->shm.head->hd_spare, p->started > p->min_workers ? p->started - p->min_workers : 0);
+}
+
 int
 fp_pool_new_worker(fp_pool *p)
 {
@@ -1009,7 +1018,8 @@ fp_pool_new_worker(fp_pool *p)
             fp_store_relaxed(&k->wk_note, 0);
             fp_store_release(&k->wk_phase, FP_WORKER_STARTED);
             found = (int)w;
-            fp_store_relaxed(&p->shm.head->hd_live, ++p->started);
+            p->started++;
+            count_workers_locked(p);
         }
     }
     pthread_mutex_unlock(&p->lock);
@@ -1086,7 +1096,8 @@ clear_worker_locked(fp_pool *p, u32 w)
     spans_came_free(p);
     fp_store_relaxed(&k->wk_slot, 0);
     fp_store_relaxed(&k->wk_started, 0);
-    fp_store_relaxed(&p->shm.head->hd_live, --p->started);
+    p->started--;
+    count_workers_locked(p);
     fp_wake_all(&p->shm);             /* it may have owed somebody a wake */
     fp_wait_rouse_leader(p);
     fp_store_release(&k->wk_phase, FP_WORKER_NONE);

@@ -33,6 +33,7 @@ typedef struct {
     bool condemned;
     u64 call_at;         /* when the manager is to be told of it, perhaps again: fp_now, or FP_NEVER */
     u64 grace;           /* ns from SIGTERM to SIGKILL */
+    u32 why;             /* FP_FATE_* */
     u64 ran;             /* ns that its task ran for */
     fp_task *overdue;    /* whose outcome waits for the manager, or NULL */
 } fp_fate;
@@ -56,6 +57,7 @@ typedef struct fp_pool {
     fp_a64 unfinished;
     u64 demanded, served;             /* calls submitted; calls that need no worker any more */
     u32 started;                      /* workers started and not reaped */
+    u32 min_workers;                  /* so many stay, however idle */
     bool *in_use;                     /* [nworkers] the index has a worker */
     fp_fate *fates;                   /* [nworkers] */
     u32 ncondemned;

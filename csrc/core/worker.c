@@ -134,6 +134,24 @@ fp_worker_wait(fp_worker *k, u64 deadline)
     return rc;
 }
 
+bool
+fp_worker_may_leave(fp_worker *k)
+{
+    fp_a32 *spare = &k->shm.head->hd_spare;
+    for (u32 n = fp_load_seq_cst(spare); n > 0; n = fp_load_seq_cst(spare)) {
+        if (fp_cas32(spare, n, n - 1)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void
+fp_worker_stays(fp_worker *k)
+{
+    atomic_fetch_add(&k->shm.head->hd_spare, 1);
+}
+
 /* My byte ring: room for `size` bytes in one piece, or NULL. */
 static u8 *
 ring_room(fp_worker *k, u64 size, u32 *end)

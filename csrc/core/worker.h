@@ -53,6 +53,10 @@ int fp_worker_complete(fp_worker *k, const fp_call *call, const fp_reply *reply)
 int fp_worker_function(const fp_worker *k, u32 id, const u8 **data, u64 *size);
 /* The same function: has it come by value? */
 bool fp_worker_function_is_by_value(const fp_worker *k, u32 id);
+/* Has been idle for long: may it go? Only if enough others stay. Then it must look for a task once more, and either go or
+ * change its mind. */
+bool fp_worker_may_leave(fp_worker *k);
+void fp_worker_stays(fp_worker *k);
 /* Before it ever takes a task: say why it will not, in up to FP_RING bytes, a pickled exception. */
 void fp_worker_resign(fp_worker *k, const u8 *data, u32 size);
 /* Tell the parent what this worker is up to (FP_WORKER_*). */

@@ -32,7 +32,9 @@ static PyMethodDef module_methods[] = {
     {"watch_futures", fp_watch_futures, METH_O, PyDoc_STR(
      "watch_futures($module, futures, /)\n--\n\n(those that are done, WaitSet of the others), or None if some cannot be waited for natively.")},
     {"work", fp_worker_run, METH_VARARGS, PyDoc_STR(
-     "work($module, memfd, bell, index, max_tasks, of_pool, /)\n--\n\nA worker's life. Takes the descriptors over.\n"
+     "work($module, memfd, bell, index, bounds, of_pool, /)\n--\n\nA worker's life. Takes the descriptors over.\n"
+     "bounds: it goes after so many tasks, after a task that leaves it with more bytes of memory, after so many seconds\n"
+     "without one; each 0: not for that.\n"
      "of_pool: as a worker of multiprocessing.Pool lives it; an exception beyond Exception ends it.")},
     {"resign", fp_worker_resignation, METH_VARARGS, PyDoc_STR(
      "resign($module, memfd, bell, index, error, /)\n--\n\nInstead of work(): say why not, with a pickled exception. Takes the descriptors over.")},

@@ -21,13 +21,14 @@ as_pool(PyObject *self)
 static PyObject *
 pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
-    static char *names[] = {"workers", "future_type", "start_thread", "of_pool", "survives", "shared_memory", "retries", NULL};
-    unsigned int workers, retries = 0;
+    static char *names[] = {"workers", "future_type", "start_thread", "of_pool", "survives", "shared_memory", "retries", "min_workers",
+                            NULL};
+    unsigned int workers, retries = 0, min_workers = 0;
     int of_pool = false, survives = false;
     unsigned long long shared_memory = 0;
     PyObject *future_type, *start_thread;
-    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IOO|ppKI:Pool", names, &workers, &future_type, &start_thread,
-                                     &of_pool, &survives, &shared_memory, &retries)) {
+    if (!PyArg_ParseTupleAndKeywords(args, kwargs, "IOO|ppKII:Pool", names, &workers, &future_type, &start_thread,
+                                     &of_pool, &survives, &shared_memory, &retries, &min_workers)) {
         return NULL;
     }
     fp_state *st = fp_state_by_type(type);
@@ -51,6 +52,7 @@ pool_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
     int rc = fp_pool_new(&self->pool, workers, shared_memory);
     if (rc == FP_OK) {
         self->pool->retries = survives;
+        self->pool->min_workers = min_workers;
         rc = fp_monitor_init(&self->monitor, workers, self->pool->bell);
     }
     if (rc != FP_OK) {
@@ -243,7 +245,7 @@ pool_manage(PyObject *self, PyObject *seconds)
     return n < 0 ? fp_raise_code(n) : index_list(ended, n);
 }
 
-/* One worker to be killed: (index, gently, overdue, seconds, limit, function), or None. */
+/* One worker to be killed: (index, gently, why, seconds, limit, function), or None. */
 static PyObject *
 pool_next_fate(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
@@ -254,8 +256,20 @@ pool_next_fate(PyObject *self, PyObject *Py_UNUSED(ignored))
     if (!fp_pool_next_fate(as_pool(self)->pool, &s)) {
         Py_RETURN_NONE;
     }
-    return Py_BuildValue("IOOddz", s.w, s.gently ? Py_True : Py_False, s.overdue ? Py_True : Py_False,
-                         (double)s.ran / 1e9, (double)s.limit / 1e9, s.label);
+    static const char *const reasons[] = {NULL, "time", "memory"};
+    return Py_BuildValue("IOzddz", s.w, s.gently ? Py_True : Py_False, reasons[s.why], (double)s.ran / 1e9,
+                         (double)s.limit / 1e9, s.label);
+}
+
+static PyObject *
+pool_condemn_for_memory(PyObject *self, PyObject *index)
+{
+    fp_pool *pool = as_pool(self)->pool;
+    unsigned long w = PyLong_AsUnsignedLong(index);
+    if (PyErr_Occurred() || fp_refuse_after_fork(pool)) {
+        return NULL;
+    }
+    return PyBool_FromLong(w < pool->shm.nworkers && fp_pool_condemn_for_memory(pool, (u32)w));
 }
 
 /* A death that is an exception, pickled. -1 with an exception. */
@@ -701,8 +715,10 @@ static PyMethodDef pool_methods[] = {
      "indices of workers that ended; an empty list: all tasks of a closed pool have ended, the pool broke, a worker is\n"
      "to be killed, or the time is over.")},
     {"next_fate", pool_next_fate, METH_NOARGS, PyDoc_STR(
-     "next_fate($self)\n--\n\nA worker to be killed, or None: (index, by SIGTERM?, did its task run for too long?, for how\n"
-     "many seconds, how many it had, its function). If it did, fail_overdue() is to be called.")},
+     "next_fate($self)\n--\n\nA worker to be killed, or None: (index, by SIGTERM?, why, for how many seconds its task ran,\n"
+     "how many it had, its function). If why is 'time' or 'memory', fail_overdue() is to be called; it may be None.")},
+    {"condemn_for_memory", pool_condemn_for_memory, METH_O, PyDoc_STR(
+     "condemn_for_memory($self, index, /)\n--\n\nThat worker has become too large: if it runs a task, next_fate() will name it.")},
     {"crash_text", pool_crash_text, METH_O, PyDoc_STR(
      "crash_text($self, index, /)\n--\n\nWhat faulthandler has written in that worker, '' if nothing.")},
     {"fail_overdue", pool_fail_overdue, METH_VARARGS, PyDoc_STR(
@@ -761,7 +777,7 @@ static PyType_Slot pool_slots[] = {
     {Py_tp_methods, pool_methods},
     {Py_tp_getset, pool_getset},
     {Py_tp_members, pool_members},
-    {Py_tp_doc, PyDoc_STR("Pool(workers, future_type, start_thread, of_pool=False, survives=False, shared_memory=0, retries=0)\n\n"
+    {Py_tp_doc, PyDoc_STR("Pool(workers, future_type, start_thread, of_pool=False, survives=False, shared_memory=0, retries=0, min_workers=0)\n\n"
                          "The shared memory of one pool, and the parent's side of it.")},
     {0, NULL},
 };

@@ -26,6 +26,13 @@ typedef struct {
     bool of_pool;   /* behave as a worker of multiprocessing.Pool, not of ProcessPoolExecutor */
 } fp_loop;
 
+/* When a worker goes by itself; 0: never for that. */
+typedef struct {
+    unsigned long max_tasks;
+    unsigned long long max_memory;   /* bytes, after a task */
+    u64 idle;                        /* ns without a task */
+} fp_bounds;
+
 #define KEEP_SHARED 1000000000u   /* ns that an idle worker keeps the shared objects of its last task */
 
 #define LEAVE 1   /* beside the codes of csrc/core: an exception is set that ends this process */
@@ -264,40 +271,79 @@ await_the_end(void)
     return -1;
 }
 
-static int
-loop(fp_loop *l, unsigned long max_tasks)
+/* The pages that are this process's alone: a buffer that many share, the pool's own among them, is no reason to go. */
+static bool
+is_too_large(const fp_bounds *b)
 {
-    for (unsigned long n = 0; max_tasks == 0 || n < max_tasks;) {
+    return b->max_memory != 0 && fp_private_memory() > b->max_memory;
+}
+
+/* Nothing to do: wait. 0; LEAVE: for so long that this worker goes. */
+static int
+wait_for_task(fp_loop *l, const fp_bounds *b, u64 idle_since)
+{
+    u64 kept = fp_shared_is_kept(l->st) ? fp_now() + KEEP_SHARED : FP_NEVER;
+    u64 patience = b->idle != 0 ? idle_since + b->idle : FP_NEVER;
+    int rc;
+    Py_BEGIN_ALLOW_THREADS
+    rc = fp_worker_wait(&l->core, kept < patience ? kept : patience);
+    Py_END_ALLOW_THREADS
+    if (rc == FP_TIMEDOUT) {
+        fp_shared_rest(l->st);
+    }
+    return rc == FP_TIMEDOUT && fp_now() >= patience ? LEAVE : 0;
+}
+
+/* 0: on to the next; -1 with an exception. */
+static int
+run_one(fp_loop *l, const fp_call *call)
+{
+    fp_shared_next_task(l->st);
+    int rc = run(l, call);
+    if (rc == FP_CONDEMNED) {
+        return await_the_end();
+    }
+    if (rc == FP_CORRUPT) {
+        fp_raise_code(rc);
+    }
+    return rc == FP_CORRUPT || rc == LEAVE ? -1 : 0;
+}
+
+static int
+loop(fp_loop *l, const fp_bounds *b)
+{
+    unsigned long n = 0;
+    bool leaving = false;
+    for (u64 idle_since = 0; b->max_tasks == 0 || n < b->max_tasks;) {
         fp_call call;
         if (handle_signals() < 0) {
             return -1;
         }
         int rc = fp_worker_next(&l->core, &call);
-        if (rc == FP_CLOSED) {
+        if (rc == FP_CLOSED || (rc == FP_EMPTY && leaving)) {
             break;
         }
         if (rc == FP_EMPTY) {
-            u64 deadline = fp_shared_is_kept(l->st) ? fp_now() + KEEP_SHARED : FP_NEVER;
-            Py_BEGIN_ALLOW_THREADS
-            rc = fp_worker_wait(&l->core, deadline);
-            Py_END_ALLOW_THREADS
-            if (rc == FP_TIMEDOUT) {
-                fp_shared_rest(l->st);
+            if (idle_since == 0) {
+                idle_since = b->idle != 0 ? fp_now() : 1;
+            }
+            if (wait_for_task(l, b, idle_since) == LEAVE) {
+                leaving = fp_worker_may_leave(&l->core);
+                idle_since = 0;
             }
             continue;
         }
+        if (leaving) {   /* a task came at the last moment */
+            fp_worker_stays(&l->core);
+            leaving = false;
+        }
+        idle_since = 0;
         n++;
-        fp_shared_next_task(l->st);
-        rc = run(l, &call);
-        if (rc == FP_CONDEMNED) {
-            return await_the_end();
-        }
-        if (rc == FP_CORRUPT) {
-            fp_raise_code(rc);
+        if (run_one(l, &call) < 0) {
             return -1;
         }
-        if (rc == LEAVE) {
-            return -1;
+        if (is_too_large(b)) {
+            break;
         }
     }
     fp_worker_phase(&l->core, FP_WORKER_RETIRED);
@@ -319,11 +365,14 @@ fp_worker_run(PyObject *module, PyObject *args)
 {
     int memfd, bell;
     unsigned int index;
-    unsigned long max_tasks;
+    fp_bounds bounds;
+    double idle;
     int of_pool;
-    if (!PyArg_ParseTuple(args, "iiIkp:work", &memfd, &bell, &index, &max_tasks, &of_pool)) {
+    if (!PyArg_ParseTuple(args, "iiI(kKd)p:work", &memfd, &bell, &index, &bounds.max_tasks, &bounds.max_memory, &idle,
+                          &of_pool)) {
         return NULL;
     }
+    bounds.idle = idle < 1e9 ? (u64)(idle * 1e9) : 0;
     fp_loop *l = PyMem_Calloc(1, sizeof *l);
     if (l == NULL) {
         return PyErr_NoMemory();
@@ -339,7 +388,7 @@ fp_worker_run(PyObject *module, PyObject *args)
         return fp_raise_code(rc);
     }
     fp_worker_phase(&l->core, FP_WORKER_RUNNING);
-    rc = loop(l, max_tasks);
+    rc = loop(l, &bounds);
     forget_functions(l);
     l->st->is_worker = false;
     fp_shared_rest(l->st);

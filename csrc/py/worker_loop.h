@@ -3,7 +3,7 @@
 
 #include "state.h"
 
-/* work(memfd, bell, index, max_tasks, of_pool): a worker's life; max_tasks 0 = no limit. */
+/* work(memfd, bell, index, (max_tasks, max_memory, idle), of_pool): a worker's life; each bound 0: none. */
 PyObject *fp_worker_run(PyObject *module, PyObject *args);
 /* resign(memfd, bell, index, error): instead of it. */
 PyObject *fp_worker_resignation(PyObject *module, PyObject *args);

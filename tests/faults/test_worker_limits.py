@@ -1,0 +1,94 @@
+"""When workers go by themselves: max_memory_per_worker, idle_timeout, min_workers."""
+
+import time
+
+import pytest
+
+from support import tasks
+from support.events import PATIENCE, eventually
+
+pytestmark = pytest.mark.fastpool_only("the standard library's workers stay")
+
+MIB = 1 << 20
+kept = []
+
+
+def grow(mib):
+    kept.append(b"x" * (mib * MIB))
+    return tasks.pid()
+
+
+def grow_and_shrink(mib):
+    large = b"x" * (mib * MIB)
+    del large
+    return tasks.pid()
+
+
+def grow_without_end(mailbox):
+    mailbox.put("begun")
+    while True:
+        kept.append(b"x" * (8 * MIB))
+        time.sleep(0.001)
+
+
+def test_too_large_after_a_task(make_pool):
+    pool = make_pool(1, max_memory_per_worker=150 * MIB)
+    first = pool.submit(grow, 1).result(PATIENCE)
+    assert pool.submit(grow_and_shrink, 250).result(PATIENCE) == first
+    assert pool.submit(grow, 200).result(PATIENCE) == first  # its result arrives all the same
+    second = pool.submit(grow, 1).result(PATIENCE)
+    assert second != first and pool.submit(tasks.pid).result(PATIENCE) == second
+
+
+@pytest.mark.parametrize("policy", ["break", "respawn"])
+def test_far_too_large_in_the_middle_of_a_task(lib, make_pool, mailbox, policy):
+    pool = make_pool(2, max_memory_per_worker=100 * MIB, on_worker_death=policy)
+    future = pool.submit(grow_without_end, mailbox)
+    others = [pool.submit(tasks.double, n) for n in range(50)]
+    error = future.exception(PATIENCE)
+    assert type(error) is lib.WorkerDied and error.out_of_memory
+    assert "200 MiB" in str(error) and "grow_without_end" in str(error)
+    assert [other.result(PATIENCE) for other in others] == [2 * n for n in range(50)]
+    assert pool.submit(tasks.double, 3).result(PATIENCE) == 6
+
+
+@pytest.mark.parametrize("least", [0, 1, 2])
+def test_idle_workers_go_and_come_back(make_pool, gate, mailbox, least):
+    pool = make_pool(3, idle_timeout=0.05, min_workers=least)
+    blocked = [pool.submit(tasks.announce_and_wait, mailbox, gate) for _ in range(3)]
+    assert len(set(mailbox.take(3))) == 3
+    gate.open()
+    for future in blocked:
+        future.result(PATIENCE)
+    eventually(lambda: len(pool._processes) == least)
+    assert [pool.submit(tasks.double, n).result(PATIENCE) for n in range(20)] == [2 * n for n in range(20)]
+
+
+def test_tasks_that_come_just_when_a_worker_leaves(make_pool):
+    pool = make_pool(2, idle_timeout=0.004)
+    for n in range(150):
+        assert pool.submit(tasks.double, n).result(PATIENCE) == 2 * n
+        time.sleep(0.0035 + n % 10 / 10000)
+
+
+def test_min_workers_start_at_once(make_pool):
+    pool = make_pool(4, idle_timeout=PATIENCE, min_workers=3)
+    pool.submit(tasks.nothing).result(PATIENCE)
+    assert len(pool._processes) == 3
+
+
+@pytest.mark.parametrize(
+    "options, error",
+    [
+        ({"max_memory_per_worker": 0}, ValueError),
+        ({"max_memory_per_worker": 1.5}, TypeError),
+        ({"idle_timeout": 0}, ValueError),
+        ({"idle_timeout": "1"}, TypeError),
+        ({"min_workers": 3}, ValueError),
+        ({"min_workers": -1}, ValueError),
+        ({"min_workers": None}, TypeError),
+    ],
+)
+def test_bad_limits(lib, options, error):
+    with pytest.raises(error, match=next(iter(options))):
+        lib.ProcessPoolExecutor(2, **options)
