@@ -1240,6 +1240,7 @@ fp_pool_bury(fp_pool *p)
         }
     }
     fp_limits_bury_locked(p);
+    fp_wait_rouse_leader(p);   /* who is dead and was not reaped may have owed it a wake */
     while (fp_spans_trim(&p->shm, 0)) {
         /* only results that nobody has asked for keep their memory from now on */
     }

@@ -141,6 +141,39 @@ test_a_wake_owed_to_the_leader_is_made_good(void)
     crew_close(&c);
 }
 
+/* The same, but another thread takes its result, the last of all: the manager sees that nothing is left to do, and nobody
+ * reaps that worker any more. */
+static void
+test_a_wake_owed_to_the_leader_is_made_good_at_the_end(void)
+{
+    crew_open(&c, 1);
+    ghost g = ghost_born();
+    order o = {.id = 0, .size = 16};
+    fp_task *t = crew_give(&c, o, 0), *task;
+    fp_reply reply;
+    ghost_claim(&g);
+    ghost_write_reply(&g, &reply, o.size);
+    ghost_fill_slot(&g, &reply);
+    c.pool->spin.cpus = 1;
+    pthread_t leader;
+    pthread_create(&leader, NULL, wait_for, t);
+    EVENTUALLY(leader_is_asleep(c.pool));
+    u32 flags;
+    CHECK_EQ(fp_complete(&c.pool->shm, g.k.w, t->slot, t->generation, &flags), FP_OK);
+    CHECK_EQ(flags, FP_CQ_WAITER);
+    fp_pool_pump(c.pool);
+    fp_pool_close(c.pool);
+    CHECK(fp_pool_manage(c.pool));
+    fp_pool_stop_workers(c.pool);
+    fp_pool_bury(c.pool);
+    pthread_join(leader, NULL);
+    fp_store_seq_cst(&stage->runs[0], 1);
+    crew_expect(&c, t, o);
+    CHECK_EQ(ghost_dies(&g, &task), FP_BROKEN);
+    crew_check_empty(&c);
+    crew_free(&c);
+}
+
 /* Chosen a sleeper and taken its bit, and dead before it woke it. */
 static void
 test_a_wake_owed_to_a_worker_is_made_good(void)
@@ -373,6 +406,7 @@ main(void)
     test_a_claimed_task_goes_with_its_worker();
     test_a_finished_task_is_kept();
     test_a_wake_owed_to_the_leader_is_made_good();
+    test_a_wake_owed_to_the_leader_is_made_good_at_the_end();
     test_a_wake_owed_to_a_worker_is_made_good();
     test_the_deads_bit_and_token_are_cleared();
     test_a_retired_worker_has_not_broken_anything();
