@@ -17,6 +17,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any, Literal, TypeVar
 
 from fastpool import _compat, _core, forking
+from fastpool.errors import pool_broken
 from fastpool.executor_team import ExecutorTeam
 from fastpool.launching import Manager, abandon, start_manager
 from fastpool.options import BoundExecutor, check_retries, check_worker_limits, make_terms
@@ -282,12 +283,14 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         terms = make_terms(timeout, grace, self._retries if retries is None else retries, name, self._survives)
         return BoundExecutor(self, terms)
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False, timeout: float | None = None) -> None:
         """Take no more calls, and free the processes once those that are there have ended.
 
         Args:
             wait: return only when all that has happened.
             cancel_futures: cancel what no worker has started.
+            timeout: seconds to wait; then the workers are killed, and what has not ended fails with BrokenProcessPool.
+                None: as long as it takes.
         """
         with self._shutdown_lock:
             self._shutdown_thread = True
@@ -298,8 +301,11 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
                     self._team.pool.cancel_pending()
         manager = self._executor_manager_thread
         if manager is not None and wait:
-            if not manager.join_all():
+            if not manager.join_all(timeout):
                 return  # in the middle of a submit(): a later call waits
+            if manager.is_alive():
+                manager.team.kill(pool_broken(f"The call had not ended when the {timeout:g} s of shutdown() were over."))
+                manager.join_all()
             self._let_go()
         self._executor_manager_thread = None
         self._call_queue = None

@@ -36,6 +36,9 @@ from fastpool.template import Template
 #: Seconds that a worker has to follow SIGTERM before SIGKILL comes.
 TERMINATION_GRACE = 2.0
 
+#: Pools may be nested so deep: far beyond any use, far below what would take the machine down.
+MOST_NESTED = 6
+
 #: Seconds between two looks at how large the workers are, if that is limited.
 LOOK_EVERY = 0.05
 
@@ -100,6 +103,11 @@ class Team:
         min_workers: int = 0,
     ) -> None:
         """`survives`: a worker's death fails its task only, after so many `retries`."""
+        if worker.depth >= MOST_NESTED:
+            raise RuntimeError(
+                f"This is a worker of a pool in a worker of a pool, {worker.depth} deep: it may have no pool of its own. "
+                "Does a task start the program again that submits it?"
+            )
         self.context = context
         self.start_method = context.get_start_method(allow_none=False)
         self.initializer = initializer
@@ -138,7 +146,7 @@ class Team:
 
     def arguments(self, index: int, owner: int) -> tuple[Any, ...]:
         """Of `target`."""
-        return self.attachment, index, owner, self.initializer, self.initargs, self.bounds
+        return self.attachment, index, owner, worker.depth + 1, self.initializer, self.initargs, self.bounds
 
     def start_template(self) -> None:
         """While there are no threads yet: see ``template``."""
@@ -284,6 +292,13 @@ class Team:
             process.join(max(deadline - time.monotonic(), 0))
             if process.is_alive():
                 process.kill()
+
+    def kill(self, error: BaseException) -> None:
+        """End it now, with that error for whatever has not ended."""
+        self.break_(error)
+        for process in self.processes():
+            if process.pid is not None:
+                kill_tree(process.pid)
 
     def end(self) -> None:
         """Nothing is left to do, or the pool is broken."""

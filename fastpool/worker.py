@@ -1,9 +1,12 @@
 """What runs in a worker process, and how it tells the parent of exceptions."""
 
+import contextlib
 import faulthandler
+import io
 import os
 import pickle
 import signal
+import sys
 from collections.abc import Callable
 from concurrent.futures import _base
 from concurrent.futures.process import _ExceptionWithTraceback
@@ -18,6 +21,9 @@ from typing import Any, NamedTuple
 from fastpool import _core, sharing
 from fastpool.errors import UnpicklingFailed, initializer_failed
 from fastpool.stopping import WHERE_ARE_YOU
+
+#: In how many pools, each in a worker of another, is this process?
+depth = 0
 
 
 class Bounds(NamedTuple):
@@ -61,6 +67,7 @@ def main(
     attachment: Attachment,
     index: int,
     owner: int,
+    nested: int,
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
     bounds: Bounds,
@@ -74,7 +81,7 @@ def main(
         memfd, bell, lifeline = attachment.detach()
         _core.watch_owner(owner, lifeline)
         sharing.let_go_of_inherited()
-        _tell_crashes(memfd, index)
+        _prepare(memfd, index, nested)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if initializer is not None:
             error = _initialize(initializer, initargs)
@@ -93,6 +100,7 @@ def pool_main(
     attachment: Attachment,
     index: int,
     owner: int,
+    nested: int,
     initializer: Callable[..., object] | None,
     initargs: tuple[Any, ...],
     bounds: Bounds,
@@ -102,7 +110,7 @@ def pool_main(
         memfd, bell, lifeline = attachment.detach()
         _core.watch_owner(owner, lifeline)
         sharing.let_go_of_inherited()
-        _tell_crashes(memfd, index)
+        _prepare(memfd, index, nested)
         # A task may have children: like its owner this process ends them, and a pool's workers end with their owner.
         current_process()._config["daemon"] = False  # type: ignore[attr-defined]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -117,6 +125,15 @@ def pool_main(
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
+
+
+def _prepare(memfd: int, index: int, nested: int) -> None:
+    global depth
+    depth = nested
+    _tell_crashes(memfd, index)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        with contextlib.suppress(ValueError):  # closed
+            sys.stdout.reconfigure(line_buffering=True)  # what a task has printed is not lost when its worker dies
 
 
 def _tell_crashes(memfd: int, index: int) -> None:

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from concurrent.futures import CancelledError
+from concurrent.futures.process import BrokenProcessPool
 
 import pytest
 
@@ -225,3 +226,66 @@ def test_name_and_map(make_pool):
 def test_bad_options(make_pool, options, error):
     with pytest.raises(error, match=next(iter(options))):
         make_pool(1).options(**options)
+
+
+def test_shutdown_with_a_time_limit(make_pool, mailbox):
+    """Whatever the worker is at: one that is stopped does not follow SIGTERM."""
+    pool = make_pool(2)
+    futures = [pool.submit(tasks.announce_and_sleep, mailbox) for _ in range(5)]
+    pids = [int(pid) for pid in mailbox.take(2)]
+    os.kill(pids[0], signal.SIGSTOP)
+    pool.shutdown(timeout=0.2)
+    assert not any(processes.alive(pid) for pid in pids)
+    for future in futures:
+        with pytest.raises(BrokenProcessPool, match=r"0.2 s of shutdown\(\)"):
+            future.result(PATIENCE)
+
+
+def test_shutdown_within_its_time_limit(make_pool):
+    pool = make_pool(2)
+    future = pool.submit(tasks.sleep, 0.05)
+    pool.shutdown(timeout=PATIENCE)
+    assert future.result() == 0.05
+
+
+def test_kill_workers_that_are_stopped(make_pool, mailbox):
+    pool = make_pool(2)
+    future = pool.submit(tasks.announce_and_sleep, mailbox)
+    os.kill(int(mailbox.get()), signal.SIGSTOP)
+    pool.kill_workers()
+    pool.shutdown()
+    assert isinstance(future.exception(PATIENCE), BrokenProcessPool)
+
+
+@pytest.mark.methods("fork")
+def test_what_a_task_printed_is_not_lost_with_its_worker(run_script):
+    program = run_script(
+        """
+        def say_and_die():
+            print("last words")
+            os.kill(os.getpid(), 9)
+
+        # main
+        with Pool(1) as pool:
+            print(type(pool.submit(say_and_die).exception()).__name__)
+        """
+    )
+    assert sorted(program.stdout.split("\n")) == ["", "WorkerDied", "last words"]
+
+
+@pytest.mark.methods("fork")
+def test_pools_in_pools_in_pools(run_script):
+    program = run_script(
+        """
+        def nest(depth):
+            try:
+                with Pool(1) as pool:
+                    return pool.submit(nest, depth + 1).result()
+            except RuntimeError as error:
+                return depth, str(error)
+
+        # main
+        print(nest(0))
+        """
+    )
+    assert "6 deep" in program.stdout
