@@ -1,6 +1,7 @@
 """What the tests run in workers. Importable under every start method."""
 
 import copyreg
+import ctypes
 import functools
 import os
 import pickle
@@ -110,6 +111,15 @@ def segfault():
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     faulthandler.disable()
     faulthandler._sigsegv()
+
+
+def scribble(everything: bool, byte: int) -> None:
+    """Write over all slots of the pool, or over everything in front of them as well."""
+    with open("/proc/self/maps") as maps:
+        start = next(int(line.split("-")[0], 16) for line in maps if "memfd:fastpool" in line)
+    size = 512 * ctypes.c_uint32.from_address(start + 16).value
+    slots = ctypes.c_uint64.from_address(start + 64).value
+    ctypes.memset(start if everything else start + slots, byte, slots + size if everything else size)
 
 
 def unguarded_exit():
