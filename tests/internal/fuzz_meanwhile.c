@@ -8,7 +8,7 @@
  * written over with ones: "all" takes every instruction of this program's own (of the calls that look at all slots the
  * first few hundred), otherwise some of them. Then random programs.
  *
- * fuzz_meanwhile [all | TRIALS [SEED]]     by default 30 random ones; "fuzz_meanwhile 1 SEED" does one of these again
+ * fuzz_meanwhile [all | TRIALS [SEED]]     by default 20 random ones; "fuzz_meanwhile 1 SEED" does one of these again
  */
 #define _GNU_SOURCE
 #include "check.h"
@@ -248,7 +248,7 @@ int
 main(int argc, char **argv)
 {
     bool all = argc > 1 && strcmp(argv[1], "all") == 0;
-    u64 trials = argc > 1 && !all ? strtoull(argv[1], NULL, 0) : 30;
+    u64 trials = argc > 1 && !all ? strtoull(argv[1], NULL, 0) : 20;
     u64 first = argc > 2 ? strtoull(argv[2], NULL, 0) : fp_now(), began = fp_now();
     step_share_one_cpu();
     shown = mmap(NULL, sizeof *shown + 1, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -256,7 +256,7 @@ main(int argc, char **argv)
     in_a_call = (bool *)(shown + 1);
     if (argc < 3) {
         check_within(all ? 1800 : 180);
-        flood_every(all ? 1 : 17);
+        flood_every(all ? 1 : 31);
     }
     scribbles = steps = 0;
     for (u64 seed = first; seed < first + trials; seed++) {

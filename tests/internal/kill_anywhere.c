@@ -12,7 +12,7 @@
  *   - slots, spans, blocks, shared objects and descriptors are all given back
  *   - every worker can be reached, the new one at its index among them
  *
- * kill_anywhere [TRIALS [SEED]]     by default 150; "kill_anywhere 1 SEED" does one trial again
+ * kill_anywhere [TRIALS [SEED]]     by default 200; "kill_anywhere 1 SEED" does one trial again
  */
 #define _GNU_SOURCE
 #include "crew.h"
@@ -334,7 +334,7 @@ something_shared(void)
 int
 main(int argc, char **argv)
 {
-    u64 trials = argc > 1 ? strtoull(argv[1], NULL, 0) : 150;
+    u64 trials = argc > 1 ? strtoull(argv[1], NULL, 0) : 200;
     u64 first = argc > 2 ? strtoull(argv[2], NULL, 0) : fp_now(), failed = 0;
     u64 began = fp_now();
     signal(SIGALRM, show_state);

@@ -8,7 +8,7 @@
  *
  * (The same seed gives the same order; but what goes by the clock, and who gets a lock in the kernel, may differ.)
  *
- * stall_anywhere [TRIALS [SEED]]     by default 6; "stall_anywhere 1 SEED" does one again
+ * stall_anywhere [TRIALS [SEED]]     by default 4; "stall_anywhere 1 SEED" does one again
  */
 #define _GNU_SOURCE
 #include "crew.h"
@@ -344,7 +344,7 @@ one_trial(u64 seed)
 int
 main(int argc, char **argv)
 {
-    u64 trials = argc > 1 ? strtoull(argv[1], NULL, 0) : 6;
+    u64 trials = argc > 1 ? strtoull(argv[1], NULL, 0) : 4;
     u64 first = argc > 2 ? strtoull(argv[2], NULL, 0) : fp_now(), steps = 0, changes = 0;
     u64 began = fp_now();
     step_share_one_cpu();
