@@ -22,9 +22,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from multiprocessing import resource_tracker
+from multiprocessing import popen_fork, resource_tracker
 from multiprocessing.context import BaseContext, get_spawning_popen, set_spawning_popen
 from multiprocessing.process import BaseProcess
+from traceback import walk_tb
 from typing import Any
 
 from fastpool import _core, forking, oom, worker
@@ -66,6 +67,15 @@ def _interrupts_blocked(start_method: str | None) -> Iterator[None]:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+def _close_pipes_of(error: OSError) -> None:
+    """What multiprocessing leaves open if the system refuses the fork, or the second pipe: only its frame knows them."""
+    for frame, _ in walk_tb(error.__traceback__):
+        if frame.f_code is popen_fork.Popen._launch.__code__:  # type: ignore[attr-defined]
+            for name in ("parent_r", "child_w", "child_r", "parent_w"):
+                if name in frame.f_locals:
+                    os.close(frame.f_locals[name])
 
 
 def _start_thread(threads: list[PatientThread], daemon: bool, pool: _core.Pool, method: str, name: str) -> None:
@@ -169,7 +179,11 @@ class Team:
                     self.template.end()
                     self.template = None
                     del vars(process)["_Popen"]
-            process.start()
+            try:
+                process.start()
+            except OSError as error:
+                _close_pipes_of(error)
+                raise
 
     def _launch(self) -> int | None:
         """The only place that starts processes, with `forking.forking` held. None: all are started, or it is over."""
