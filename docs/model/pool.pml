@@ -2,8 +2,8 @@
  * possible before every one of its steps. README.md says what is left out; `check` runs it.
  *
  * Steps     a statement is one access to shared memory, as the C code makes it (a compare-and-swap is a d_step; that it
- *           failed is the other branch), and anybody else may come between any two. Private computing is part of the
- *           step before or after; so is what the parent does to its own data under its lock.
+ *           failed is another branch), and anybody else may come between any two. Private computing is part of the step
+ *           before or after. So is what the parent does, under its lock, to what no worker looks at.
  * Death     what a worker does it does `unless` it dies. `fate` decides when, CRASHES times at most, and may stop at any
  *           moment: else the death yet to come would make good whatever went wrong before it.
  * Errors    an assertion fails; or nobody can go on, and not everybody has ended: a lost wake-up, a lost task.
@@ -14,16 +14,19 @@
  *   CRASHES        deaths
  *   SUBMIT         tasks arrive one by one, from a thread of its own; else they are there when all begins
  *   CANCEL         that thread may cancel each of them
- *   SPANS          replies lie in spans of shared memory, of which there are so many
+ *   SPANS          replies lie in spans of shared memory, of which there are so many (1 or 2)
  *   SLEEP          workers without work sleep, and are woken; else they just know when there is some
  *   WATCH          a worker may watch before it sleeps: the token
  *   SIGNALS        times that a signal ends a worker's sleep
  *   TOGETHER       task 0 does not end before task 1 has begun: nobody may sleep on while there is work
- *   WAITERS        threads that wait, thread i for task i, one of them leading; else somebody pumps whenever it is worth it
+ *   WAITERS        threads that wait (1 or 2), thread i for task i, one of them leading; else somebody pumps whenever it is
+ *                  worth it
  *   TIMEOUTS       times that a wait ends early; that thread does not come back
  *   VISITS         times that somebody else pumps
  *   BELL           the manager has to be told of progress: rg_bell, and the BELL bit
  *   BREAK          a death breaks the pool, as does an order at any time; else another worker takes the place
+ *   COARSE         fewer steps where another configuration has them all: publishing is one; of a claim only the
+ *                  compare-and-swaps (with WAITERS not even those); a call is made at its completion
  * BUG_... are errors, to see whether they are found.
  */
 #define WORKERS 2
@@ -123,10 +126,11 @@ byte settled, failed, deaths;
 
 /* ---------------------------------------------------------------------- wake.c */
 #ifdef SLEEP
+/* By the parent. (Who sleeps again between the two is woken for nothing.) */
 inline wake(x) { d_step { wk_futex[x] = false; asleep[x] = false } }
 
-/* fp_wake_one. A wake under way is relied on, unless it is old: how old it is, is anybody's guess. The promise has the time
- * in it: it may differ from the last one for the same worker, or, within a microsecond, be the same. */
+/* fp_wake_one. A wake under way is relied on, unless it is old: whether it is, is anybody's guess. The time in a promise may
+ * be another than in the last one for the same worker, or, within a microsecond, the same: a stamp, 0 or 4. Any sleeper will do. */
 inline wake_one(x, promise) {
     do
     :: wk_waking != 0 -> break
@@ -176,7 +180,9 @@ inline wake_helper(x, promise) {
     fi
 }
 
-inline wake_arrived(w, promise) {
+/* Only a waker that takes w's bit makes the promise w's for good, and w has no bit now: so its look and its compare-and-swap are
+ * one step. */
+inline wake_arrived(w) {
     d_step { if :: wk_waking % 4 == w + 1 -> wk_waking = 0 :: else fi }
 }
 
@@ -436,11 +442,11 @@ inline break_slot(s) {
         if
         :: task_in[s] != 0 && slots[s].state == READY -> settle(task_in[s] - 1, FAILED); free_slot(s)
         :: task_in[s] != 0 && slots[s].state == CLAIMED ->
+           settle(task_in[s] - 1, FAILED);
 #ifndef BUG_NO_DOOM
            slots[s].state = DOOMED;
-#endif
-           settle(task_in[s] - 1, FAILED);
            task_in[s] = 0
+#endif
         :: else
         fi
     }
@@ -637,23 +643,22 @@ end:
           life[_pid] == RUNS;
 next:                                            /* fp_worker_next */
 #ifdef SLEEP
-          wake_arrived(_pid, promise);
+          wake_arrived(_pid);
 #endif
 claim:                                           /* fp_claim */
-#ifndef SLEEP
-          rg_head != rg_tail || stop;
-#endif
 #if defined(COARSE) && WAITERS
           if
           :: d_step { rg_head == rg_tail && stop -> life[_pid] = DEAD }; goto end
           :: d_step {
-                 rg_head != rg_tail ->
+                 rg_head != rg_tail && !HINT_IS_DEAD ->
                  s = HINT.slot;
                  rg_head++;
                  wk_slot[_pid] = s + 1;
                  slots[s].state = CLAIMED; slots[s].owner = _pid
              };
              goto work
+          :: d_step { rg_head != rg_tail && HINT_IS_DEAD -> rg_head++ }; goto claim
+          :: rg_head == rg_tail && !stop -> goto nothing
           fi;
 #elif defined(COARSE)
           if
@@ -696,6 +701,9 @@ past:     advance(h, ring);
           goto claim;
 
 nothing:  ring_bell(ring);
+#ifndef SLEEP
+          rg_head != rg_tail || stop;
+#endif
 #ifdef SLEEP
           if                                     /* fp_worker_wait */
 #ifdef WATCH
@@ -719,7 +727,7 @@ nothing:  ring_bell(ring);
              :: d_step { asleep[_pid] && signals > 0 -> signals--; asleep[_pid] = false };
                 if
                 :: d_step { idle[_pid] -> idle[_pid] = false }
-                :: else -> wake_arrived(_pid, promise); wake_helper(x, promise)
+                :: else -> wake_arrived(_pid); wake_helper(x, promise)
                 fi;
                 goto next
 #endif
@@ -904,10 +912,11 @@ active proctype submitter() IF_NOBODY_DIES
         :: sent < TASKS && sent < SLOTS -> send_at_once()
         :: else -> break
         od;
-        submitted = TASKS
-    };
+        submitted = TASKS;
+        draining = true
+    }
 #endif
-#if !defined(SUBMIT) || !defined(COARSE)
+#if defined(SUBMIT) && !defined(COARSE)
     atomic { !lock -> draining = true; bell = true }                            /* fp_pool_close */
 #endif
 }
@@ -935,6 +944,9 @@ active proctype manager() IF_NOBODY_DIES
 {
     byte lost, s, t, x, promise;
     bool did;
+#ifndef SUBMIT
+    submitted == TASKS;
+#endif
     do
     :: atomic {                                                                 /* fp_pool_manage */
            bell = false;
@@ -990,8 +1002,8 @@ ends:  if                                                                       
     }
 }
 
-/* Who is killed, and when, and that nothing more of that kind happens. As nothing tells the workers from one another, the first
- * to die is worker 0. */
+/* Who is killed, and when; and that nothing more of that kind happens. As nothing tells the two workers from one another, the
+ * first to die is worker 0. */
 #if CRASHES + SIGNALS + TIMEOUTS + VISITS > 0
 active proctype fate() IF_NOBODY_DIES
 {
