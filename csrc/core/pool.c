@@ -1229,22 +1229,37 @@ fp_pool_break(fp_pool *p, fp_death death)
     pthread_mutex_unlock(&p->lock);
 }
 
+/* Its worker is dead, and was not reaped: a result that is there is kept. */
+static void
+bury_slot_locked(fp_pool *p, u32 s)
+{
+    u64 word = fp_load_acquire(&p->shm.slots[s].sl_state);
+    u32 w = fp_word_owner(word);
+    if (p->slots[s].task == NULL) {
+        return;
+    }
+    if (word == fp_word(p->slots[s].generation, w, FP_DONE) && w < p->shm.nworkers) {
+        finish_slot_locked(p, s, w);
+    }
+    else {
+        fp_settle_locked(p, empty_slot_locked(p, s), FP_OUTCOME_BROKEN);
+    }
+}
+
 void
 fp_pool_bury(fp_pool *p)
 {
     pthread_mutex_lock(&p->lock);
+    fp_pool_pump_locked(p);
     break_backlog_locked(p);
     for (u32 s = 0; s < p->shm.nslots; s++) {
-        if (p->slots[s].task != NULL) {
-            fp_settle_locked(p, empty_slot_locked(p, s), FP_OUTCOME_BROKEN);
-        }
+        bury_slot_locked(p, s);
     }
     fp_limits_bury_locked(p);
-    fp_wait_rouse_leader(p);   /* who is dead and was not reaped may have owed it a wake */
     while (fp_spans_trim(&p->shm, 0)) {
         /* only results that nobody has asked for keep their memory from now on */
     }
-    fp_wait_rouse_leader(p);
+    fp_wait_rouse_leader(p);   /* who is dead and was not reaped may have owed it a wake */
     pthread_mutex_unlock(&p->lock);
     free_dropped(p);
 }

@@ -321,9 +321,12 @@ test_breaking_ends_everything(void)
     crew_free(&c);
 }
 
-/* DONE but not listed at the break: its worker lists it, or is reaped; either way the result is kept. */
+/* DONE but not listed at the break: its worker lists it, or is reaped, or nobody looks after it before the pool is buried; in any
+ * case the result is kept. */
+enum { LISTS_IT, IS_REAPED, IS_BURIED };
+
 static void
-test_a_result_survives_the_break(bool dies)
+test_a_result_survives_the_break(int what)
 {
     crew_open(&c, 1);
     ghost g = ghost_born();
@@ -338,10 +341,13 @@ test_a_result_survives_the_break(bool dies)
     fp_pool_break(c.pool, some_death());
     CHECK(!fp_task_is_done(t));
     CHECK(!fp_pool_manage(c.pool));   /* it still counts */
-    if (!dies) {
+    if (what == LISTS_IT) {
         CHECK(fp_cas64(word, fp_word(t->generation, g.k.w, FP_DONE), fp_word(t->generation, g.k.w, FP_CLAIMED)));
         CHECK_EQ(fp_worker_complete(&g.k, &g.call, &reply), FP_OK);
         CHECK(fp_pool_manage(c.pool));
+    }
+    if (what == IS_BURIED) {
+        fp_pool_bury(c.pool);
     }
     CHECK_EQ(ghost_dies(&g, &task), FP_BROKEN);
     CHECK(task == NULL);
@@ -413,8 +419,9 @@ main(void)
     test_dead_workers_make_room_for_new_ones();
     test_a_task_that_kills_fails_alone();
     test_breaking_ends_everything();
-    test_a_result_survives_the_break(false);
-    test_a_result_survives_the_break(true);
+    test_a_result_survives_the_break(LISTS_IT);
+    test_a_result_survives_the_break(IS_REAPED);
+    test_a_result_survives_the_break(IS_BURIED);
     test_breaking_wakes_who_waits();
     test_condemned_workers_touch_nothing_more();
     return 0;
