@@ -51,9 +51,9 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
             at once. A pool whose workers end again and again before they can take a call breaks all the same, with what
             the initializer raised.
         retries: how often a call that was lost with its worker is run again; needs ``"respawn"``. Never for an exception.
-        max_memory_per_worker: bytes. A worker that has more of its own after a call (resident, and shared with no file) ends,
-            and another takes its place; one that comes to have twice as much in the middle of a call is killed, and the call
-            fails with ``WorkerDied``. None: no limit.
+        max_memory_per_worker: bytes. A worker that has come to need more since its first call (resident, and shared with no
+            file) ends after its call, and another takes its place; one that comes to need twice as much in the middle of a
+            call is killed, and the call fails with ``WorkerDied``, whatever `retries` says. None: no limit.
         idle_timeout: seconds after which a worker without a call ends; another starts when it is needed. None: never.
         min_workers: so many stay, however idle; they start with the first call.
         shared_memory: bytes that calls and results of more than 464 bytes may take together, on their way; None: half of
@@ -305,7 +305,7 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
                 return  # in the middle of a submit(): a later call waits
             if manager.is_alive():
                 manager.team.kill(pool_broken(f"The call had not ended when the {timeout:g} s of shutdown() were over."))
-                manager.join_all()
+                manager.wait()  # not for callbacks, which may take as long as they like
             self._let_go()
         self._executor_manager_thread = None
         self._call_queue = None

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import pickle
 import weakref
 from collections.abc import Callable
 from multiprocessing.context import BaseContext
 from multiprocessing.process import BaseProcess
 from typing import Any
 
-from fastpool.errors import pool_broken, worker_died
+from fastpool.errors import pool_broken
 from fastpool.launching import Team
-from fastpool.start_failures import StartFailures
 from fastpool.worker import Bounds
 
 
@@ -44,7 +42,6 @@ class ExecutorTeam(Team):
         )
         self.by_pid = by_pid
         self.min_workers = min_workers
-        self._failures = StartFailures(size)
 
     def arguments(self, index: int, owner: int) -> tuple[Any, ...]:
         return (*super().arguments(index, owner), self.survives)
@@ -55,10 +52,6 @@ class ExecutorTeam(Team):
     def has_ended(self, process: BaseProcess, how: str, error: bytes | None) -> None:
         if self.survives or how in ("retired", "killed"):
             self.by_pid.pop(process.pid, None)
-        self._failures.note(how == "unready", process.exitcode)
-        if self._failures.hopeless and self.pool.ready == 0:
-            assert process.pid is not None
-            self.pool.break_(error or pickle.dumps(worker_died(process.pid, process.exitcode, None, ready=False)))
 
     def processes(self) -> list[BaseProcess]:
         return list(self.by_pid.values())
@@ -90,7 +83,7 @@ class ExecutorTeam(Team):
     def maintain(self) -> None:
         """Start those that are wanted."""
         pool = self.pool
-        while not (pool.broken or self.ended or self._failures.hopeless) and pool.started < self.wanted:
+        while not (pool.broken or self.ended or self.failures.hopeless) and pool.started < self.wanted:
             obstacle = self._obstacle_to_replacement() or self._start_replacement()
             if obstacle is not None:
                 if pool.started == 0:

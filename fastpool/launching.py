@@ -29,10 +29,18 @@ from traceback import walk_tb
 from typing import Any
 
 from fastpool import _core, forking, oom, worker
-from fastpool.errors import pool_broken, timed_out, too_large
+from fastpool.errors import pool_broken, timed_out, too_large, worker_died
 from fastpool.futures import Future
-from fastpool.stopping import ask_for_stack, kill_tree, private_memory, without_own_frames
-from fastpool.template import Template
+from fastpool.start_failures import StartFailures
+from fastpool.stopping import (
+    ask_for_stack,
+    kill_tree,
+    kill_watched,
+    private_memory,
+    watch_descendants,
+    without_own_frames,
+)
+from fastpool.template import Template, TemplateUnavailable
 
 #: Seconds that a worker has to follow SIGTERM before SIGKILL comes.
 TERMINATION_GRACE = 2.0
@@ -40,8 +48,12 @@ TERMINATION_GRACE = 2.0
 #: Pools may be nested so deep: far beyond any use, far below what would take the machine down.
 MOST_NESTED = 6
 
-#: Seconds between two looks at how large the workers are, if that is limited.
-LOOK_EVERY = 0.05
+#: Seconds between two looks at how large the workers are, if that is limited; else at those that go by themselves.
+LOOK_AT_MEMORY = 0.05
+LOOK_AT_LEAVERS = 1.0
+
+#: Seconds that a worker has to end after its last task, if there is no other and tasks wait.
+LEAVE_WITHIN = 5.0
 
 #: Times the memory that a task may leave its worker with: for that it is killed at once.
 HARD_MULTIPLE = 2
@@ -76,6 +88,12 @@ def _close_pipes_of(error: OSError) -> None:
             for name in ("parent_r", "child_w", "child_r", "parent_w"):
                 if name in frame.f_locals:
                     os.close(frame.f_locals[name])
+
+
+def _pid_of(process: BaseProcess | None) -> int:
+    """Its pid while that is its own: 0 once somebody has waited for it, whatever process may have the number then."""
+    popen = getattr(process, "_popen", None)
+    return 0 if process is None or popen is None or popen.returncode is not None else process.pid or 0
 
 
 def _start_thread(threads: list[PatientThread], daemon: bool, pool: _core.Pool, method: str, name: str) -> None:
@@ -133,6 +151,11 @@ class Team:
         )
         self.attachment = worker.Attachment(*self.pool.attachment())
         self.template: Template | None = None
+        #: By index: pidfds of the processes that a worker had started when it was told to end.
+        self.heirs: dict[int, list[int]] = {}
+        #: By index: when a worker was first seen to have taken its last task.
+        self.leaving: dict[int, float] = {}
+        self.failures = StartFailures(size)
         self.oom_kills = oom.kills()
         forking.teams.add(self)
 
@@ -161,7 +184,7 @@ class Team:
     def start_template(self) -> None:
         """While there are no threads yet: see ``template``."""
         owner = os.getpid()
-        with forking.forking:
+        with forking.forking, _interrupts_blocked(self.start_method):
             self.template = Template(
                 lambda index: self.make_process(target=self.target, args=self.arguments(index, owner)),
                 owner,
@@ -175,9 +198,7 @@ class Team:
                 try:
                     process.start()
                     return
-                except OSError:  # it is gone, or the system has no more processes: then the next line says so
-                    self.template.end()
-                    self.template = None
+                except TemplateUnavailable:
                     del vars(process)["_Popen"]
             try:
                 process.start()
@@ -204,6 +225,7 @@ class Team:
         finally:
             set_spawning_popen(outer)
         self.by_index[index] = process
+        self.failures.note_start(process.pid)
         self.has_started(process)
         return index
 
@@ -216,8 +238,21 @@ class Team:
         """Start one more, if there may be more."""
         with forking.forking:
             index = self._launch()
-            if index is not None:
+            if index is None:
+                return
+            try:
                 self._watch(index)
+            except BaseException:
+                self._take_back(index)
+                raise
+
+    def _take_back(self, index: int) -> None:
+        """Nobody would hear of that worker's end."""
+        process = self.by_index.pop(index)
+        process.kill()
+        process.join()
+        self.pool.cancel_worker(index)
+        self.has_ended(process, "killed", None)
 
     def start_all(self, count: int) -> None:
         """Start `count` workers, or none."""
@@ -252,8 +287,14 @@ class Team:
         process.join()
         crash = self._crash_of(index) if process.exitcode else None
         out_of_memory = process.exitcode == -signal.SIGKILL and self._has_memory_run_out()
+        kill_watched(self.heirs.pop(index, []))
+        self.leaving.pop(index, None)
         ended = self.pool.reap(index, process.pid, process.exitcode, peak, out_of_memory, crash)
-        self.has_ended(process, *ended)
+        how, error = ended
+        self.failures.note_end(process.pid, process.exitcode, how)
+        self.has_ended(process, how, error)
+        if self.survives and self.failures.hopeless and self.pool.ready == 0:
+            self.pool.break_(error or pickle.dumps(worker_died(process.pid, process.exitcode, None, how == "idle")))
 
     def _crash_of(self, index: int) -> str | None:
         """What its faulthandler has written. A program that has switched its own on expects to see that, too."""
@@ -269,29 +310,48 @@ class Team:
 
     @property
     def most_memory(self) -> int:
-        """Bytes of its own above which a worker is killed in the middle of a task; 0: no limit."""
+        """Bytes that a worker may come to need in the middle of a task before it is killed; 0: no limit."""
         return HARD_MULTIPLE * self.bounds.max_memory
 
-    def look_at_memory(self) -> None:
-        """Condemn the workers that have become far too large."""
+    @property
+    def look_every(self) -> float | None:
+        """Seconds between two looks at the workers; None: nothing is to be seen."""
+        return LOOK_AT_MEMORY if self.bounds.max_memory else LOOK_AT_LEAVERS if any(self.bounds) else None
+
+    def look_at_workers(self) -> None:
+        """Condemn those that have become far too large, and kill those that go and do not come to an end."""
+        retired = self.pool.retired
         for index, process in list(self.by_index.items()):
-            if process.pid is not None and private_memory(process.pid) > self.most_memory:
+            pid = _pid_of(process)
+            if pid and self.most_memory and private_memory(pid) > self.pool.base_memory(index) + self.most_memory:
                 self.pool.condemn_for_memory(index)
+            if index in retired:
+                since = self.leaving.setdefault(index, time.monotonic())
+                if pid and time.monotonic() - since > LEAVE_WITHIN and self.pool.waiting and not self.pool.ready:
+                    kill_tree(pid)  # a thread that its task has left keeps it, and the tasks that wait have nobody else
 
     def carry_out_sentences(self) -> None:
         """Kill the workers whose task is to be stopped; nothing that they do counts any more."""
         while (fate := self.pool.next_fate()) is not None:
             index, gently, why, elapsed, limit, function = fate
             process = self.by_index.get(index)
-            pid = None if process is None else process.pid
+            if process is None:
+                with forking.forking:  # it is being started just now
+                    process = self.by_index.get(index)
+            pid = _pid_of(process)
             if why == "time":
                 answer = map(self.pool.crash_text, itertools.repeat(index))
                 stack = ask_for_stack(pid, answer) if pid else ""
                 self.pool.fail_overdue(index, pickle.dumps(timed_out(function, limit, elapsed, stack)))
             elif why == "memory":
-                self.pool.fail_overdue(index, pickle.dumps(too_large(pid or 0, function, self.most_memory)))
-            if pid is not None:
-                os.kill(pid, signal.SIGTERM) if gently else kill_tree(pid)
+                self.pool.fail_overdue(index, pickle.dumps(too_large(pid, function, self.most_memory)))
+            if process is None or not pid:
+                continue
+            if gently:
+                self.heirs[index] = watch_descendants(pid)
+                process.terminate()
+            else:
+                kill_tree(pid)
 
     def break_(self, error: BaseException) -> None:
         """Fail every task that has not ended."""
@@ -311,8 +371,8 @@ class Team:
         """End it now, with that error for whatever has not ended."""
         self.break_(error)
         for process in self.processes():
-            if process.pid is not None:
-                kill_tree(process.pid)
+            if pid := _pid_of(process):
+                kill_tree(pid)
 
     def end(self) -> None:
         """Nothing is left to do, or the pool is broken."""
@@ -326,6 +386,8 @@ class Team:
             process.join()
         if self.template is not None:
             self.template.end()
+        for watched in self.heirs.values():
+            kill_watched(watched)
         for index in list(self.by_index):
             self.pool.unwatch(index)
         self.by_index.clear()
@@ -364,13 +426,14 @@ class Manager(PatientThread):
         pool = team.pool
         try:
             while not (pool.broken or pool.drained):
-                ended = pool.manage(LOOK_EVERY if team.most_memory else None)
-                if team.most_memory:
-                    team.look_at_memory()
+                ended = pool.manage(team.look_every)
+                if team.look_every is not None:
+                    team.look_at_workers()
                 team.carry_out_sentences()  # first: a worker that ended may be one of those
                 for index in ended:
                     team.reap(index)
                 team.maintain()
+            team.carry_out_sentences()  # even if the pool broke meanwhile
         except BaseException as error:
             team.break_(pool_broken(f"The pool's manager thread failed: {error!r}"))
             raise
@@ -417,8 +480,7 @@ def abandon(manager: Manager) -> None:
     pool.cancel_pending()
     manager.wait(INTERRUPT_GRACE)
     if manager.is_alive():
-        for process in manager.team.processes():
-            process.terminate()
+        manager.team.terminate()
 
 
 def _ends_by_interrupt() -> bool:

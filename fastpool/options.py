@@ -35,7 +35,7 @@ def check_retries(retries: int, survives: bool) -> None:
     """A pool that breaks with its first worker has nobody to try again."""
     if not isinstance(retries, int):
         raise TypeError("retries must be an integer")
-    if retries < 0:
+    if not 0 <= retries < 2**31:
         raise ValueError("retries must be >= 0")
     if retries and not survives:
         raise ValueError('retries needs a pool that survives the death of a worker: on_worker_death="respawn"')

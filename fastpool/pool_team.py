@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import pickle
 import weakref
 from collections.abc import Callable
 from multiprocessing.context import BaseContext
@@ -11,9 +10,8 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from fastpool import forking, worker
-from fastpool.errors import pool_broken, worker_died
+from fastpool.errors import pool_broken
 from fastpool.launching import Team
-from fastpool.start_failures import StartFailures
 
 
 def _weakly(hook: Callable[..., BaseProcess]) -> Callable[[], Callable[..., BaseProcess] | None]:
@@ -41,7 +39,6 @@ class PoolTeam(Team):
         self.size = size
         self.hook = _weakly(hook)
         self.roster = roster
-        self._failures = StartFailures(size)
 
     def make_process(self, **options: Any) -> BaseProcess:
         hook = self.hook()
@@ -55,16 +52,12 @@ class PoolTeam(Team):
 
     def has_ended(self, process: BaseProcess, how: str, error: bytes | None) -> None:
         self.roster.remove(process)
-        self._failures.note(how == "unready", process.exitcode)
-        if self._failures.hopeless and self.pool.ready == 0:
-            assert process.pid is not None
-            self.pool.break_(error or pickle.dumps(worker_died(process.pid, process.exitcode, None, ready=False)))
 
     def maintain(self) -> None:
         """As many workers as at the start. Called by the manager's thread, and by whoever asks for it."""
         with forking.forking:
             while not self.ended and not self.pool.broken and len(self.by_index) < self.size:
-                if self._failures.hopeless:
+                if self.failures.hopeless:
                     return  # those that are there go on alone
                 if not self._start_replacement():
                     return

@@ -1,8 +1,12 @@
-"""Workers that end before they can take a task: when is it hopeless to start another?"""
+"""Workers that end before they are of use: when is it hopeless to start another?"""
 
 from __future__ import annotations
 
 import signal
+import time
+
+#: Seconds: one that lives longer has a chance of a task, and does not keep the machine busy with starting the next.
+_SHORT_LIFE = 1.0
 
 
 class StartFailures:
@@ -12,10 +16,17 @@ class StartFailures:
         self.size = size
         self.hopeless = False  # the next one would end in the same way
         self._in_succession = 0
+        self._born: dict[int | None, float] = {}
 
-    def note(self, ended_unready: bool, exitcode: int | None) -> None:
-        """A worker has ended."""
-        self._in_succession = self._in_succession + 1 if ended_unready else 0
+    def note_start(self, pid: int | None) -> None:
+        """A worker has been started."""
+        self._born[pid] = time.monotonic()
+
+    def note_end(self, pid: int | None, exitcode: int | None, how: str) -> None:
+        """It has ended; `how`: see ``_core.Pool.reap``."""
+        life = time.monotonic() - self._born.pop(pid, 0.0)
+        useless = how == "unready" or (how == "idle" and life < _SHORT_LIFE)
+        self._in_succession = self._in_succession + 1 if useless else 0
         # one that somebody else has killed says little about the next
         tries = 10 * self.size if exitcode in (-signal.SIGKILL, -signal.SIGTERM) else self.size
         self.hopeless = self._in_succession > tries

@@ -58,6 +58,24 @@ def kill_tree(pid: int) -> None:
     _send(pid, signal.SIGKILL)
 
 
+def watch_descendants(pid: int) -> list[int]:
+    """Pidfds of what a process has started by now: when it has ended itself, nobody can tell whose they were."""
+    found = []
+    for child in list(_children(pid)):
+        with contextlib.suppress(OSError):
+            found.append(os.pidfd_open(child))
+        found += watch_descendants(child)
+    return found
+
+
+def kill_watched(pidfds: list[int]) -> None:
+    """SIGKILL for those that are still there."""
+    for fd in pidfds:
+        with contextlib.suppress(OSError):
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+        os.close(fd)
+
+
 def without_own_frames(stack: str) -> str:
     """What faulthandler wrote, each thread's stack down to where this package called."""
     lines, wanted = [], True

@@ -3,16 +3,21 @@
 A fork copies one thread and every lock, whoever holds it: a worker that is forked from a program with threads may wait for
 ever for a lock that nobody holds any more. The template has one thread, and does nothing but copy itself. Its copies are
 children of the program (clone(2), CLONE_PARENT), which waits for them, kills them and reads their exit codes as usual.
+
+A request is one message, its answer another. Whoever is interrupted between them gives the template up: its next answer
+would be taken for somebody else's.
 """
 
 from __future__ import annotations
 
 import array
 import contextlib
+import errno
 import os
 import pickle
 import signal
 import socket
+import time
 import traceback
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +30,13 @@ from fastpool import _core, sharing
 #: A request is a pickle of the worker's index, name and identity: far less than a socket holds.
 _MESSAGE = 65536
 
+#: Seconds that the template has for an answer. It is no program's business to stop it, but anybody can.
+_PATIENCE = 5.0
+
+
+class TemplateUnavailable(OSError):
+    """The program has to fork by itself: the template is gone, or busy with a start that this one has interrupted."""
+
 
 class Template:
     """The program's side.
@@ -36,10 +48,13 @@ class Template:
     """
 
     def __init__(self, make_process: Callable[[int], BaseProcess], owner: int, lifeline: int) -> None:
+        self.gone = self._busy = False
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self._channel.settimeout(_PATIENCE)
         util._flush_std_streams()  # type: ignore[attr-defined]  # or each copy would write what is in their buffers
         self.pid = os.fork()
         if self.pid == 0:
+            theirs.settimeout(None)
             _serve(theirs, self._channel, make_process, owner, lifeline)
         theirs.close()
 
@@ -48,23 +63,71 @@ class Template:
         return partial(_Popen, self, index)
 
     def start(self, index: int, process: BaseProcess) -> tuple[int, list[int]]:
-        """The pid of a new worker, and the two descriptors that multiprocessing wants of it. OSError: it cannot be had."""
-        request = (index, process.name, process._identity, process.daemon)
-        self._channel.send(pickle.dumps(request))
-        answer, descriptors, _, _ = socket.recv_fds(self._channel, _MESSAGE, 2)
+        """The pid of a new worker, and the two descriptors that multiprocessing wants of it.
+
+        Raises:
+            TemplateUnavailable: it cannot be had from here.
+            OSError: it cannot be had at all, as the system says.
+        """
+        if self._busy or self.gone:
+            raise TemplateUnavailable
+        self._busy = True
+        try:
+            request = (index, process.name, process._identity, process.daemon)
+            self._channel.send(pickle.dumps(request))
+            answer = self._receive()
+        except BaseException as error:
+            self._give_up()
+            if isinstance(error, OSError):
+                raise TemplateUnavailable from error
+            raise
+        finally:
+            self._busy = False
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    def _receive(self) -> tuple[int, list[int]] | OSError:
+        answer, descriptors, _, _ = socket.recv_fds(self._channel, _MESSAGE, 2, socket.MSG_CMSG_CLOEXEC)
         if not answer:
             raise ChildProcessError("the process that workers are copied from has ended")
         pid = pickle.loads(answer)
         if isinstance(pid, OSError):
-            raise pid
-        return pid, descriptors
+            return pid
+        if len(descriptors) == 2:
+            return pid, descriptors
+        for fd in descriptors:  # there was no room for both
+            os.close(fd)
+        _end(pid)
+        return OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+    def _give_up(self) -> None:
+        """Nobody waits for what it is about to answer: that worker ends. The template goes when it is asked no more."""
+        self.gone = True
+        with contextlib.suppress(OSError):
+            self._channel.shutdown(socket.SHUT_WR)
+            deadline = time.monotonic() + _PATIENCE
+            while time.monotonic() < deadline:
+                late = self._receive()
+                if not isinstance(late, OSError):
+                    for fd in late[1]:
+                        os.close(fd)
+                    _end(late[0])
+        self.end()
 
     def end(self) -> None:
         """No more workers."""
+        self.gone = True
         self._channel.close()
-        with contextlib.suppress(ProcessLookupError, ChildProcessError):
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
+        if self.pid:
+            _end(self.pid)
+            self.pid = 0
+
+
+def _end(pid: int) -> None:
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
 
 
 class _Popen(popen_fork.Popen):
@@ -85,6 +148,7 @@ def _close(*descriptors: int) -> None:
         os.close(fd)
 
 
+# --------------------------------------------------------------- in the template
 def _serve(
     channel: socket.socket,
     programs: socket.socket,
@@ -95,6 +159,8 @@ def _serve(
     """The template's whole life."""
     try:
         signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # a copy unblocks it when it is ready for it
+        on_sigterm = signal.getsignal(signal.SIGTERM)  # is the program's affair, and its workers'
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
         programs.close()
         _core.watch_owner(owner, os.dup(lifeline))
         sharing.let_go_of_inherited()
@@ -104,17 +170,23 @@ def _serve(
             process: Any = make_process(index)
             process._name, process._identity, process._parent_pid = name, identity, owner
             process._config["daemon"] = daemon
-            process._target = partial(_work, channel, fork, process._target)
+            process._target = partial(_work, channel, fork, on_sigterm, process._target)
             _answer(channel, process)
+    except (OSError, KeyboardInterrupt, SystemExit):
+        pass  # the program does not ask any more, or everybody has been told to end
     except BaseException:
         traceback.print_exc()  # the program starts its workers by itself from now on
     finally:
         os._exit(0)
 
 
-def _work(channel: socket.socket, fork: Callable[[], int], target: Callable[..., None], *args: Any) -> None:
+def _work(
+    channel: socket.socket, fork: Callable[[], int], on_sigterm: Any, target: Callable[..., None], *args: Any
+) -> None:
     os.fork = fork
     channel.close()
+    if on_sigterm is not None:
+        signal.signal(signal.SIGTERM, on_sigterm)
     target(*args)
 
 

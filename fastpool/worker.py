@@ -26,6 +26,10 @@ from fastpool.stopping import WHERE_ARE_YOU
 depth = 0
 
 
+#: Where this process's faulthandler writes; -1: nowhere of ours.
+crash_log = -1
+
+
 class Bounds(NamedTuple):
     """When a worker goes by itself; 0: never for that."""
 
@@ -138,12 +142,24 @@ def _prepare(memfd: int, index: int, nested: int) -> None:
 
 def _tell_crashes(memfd: int, index: int) -> None:
     """What faulthandler says, of a crash or when the parent asks where this process is, is for the parent to read."""
+    global crash_log
     try:
-        log = _core.crash_log(memfd, index)
+        crash_log = _core.crash_log(memfd, index)
     except OSError:  # no /proc here
         return
-    faulthandler.enable(log)
-    faulthandler.register(WHERE_ARE_YOU, log)
+    faulthandler.enable(crash_log)
+    faulthandler.register(WHERE_ARE_YOU, crash_log)
+    os.register_at_fork(after_in_child=_forget_crash_log)
+
+
+def _forget_crash_log() -> None:
+    """In a child that a task has forked: its end is not the worker's."""
+    global crash_log
+    if crash_log >= 0:
+        faulthandler.disable()
+        faulthandler.unregister(WHERE_ARE_YOU)
+        os.close(crash_log)
+        crash_log = -1
 
 
 def _resign(memfd: int, bell: int, index: int, error: Exception) -> None:

@@ -1147,12 +1147,12 @@ fp_pool_reap(fp_pool *p, u32 w, fp_task **task)
     u32 phase = fp_load_acquire(&p->shm.workers[w].wk_phase);
     *task = reap_slots_locked(p, w);
     clear_worker_locked(p, w);
-    int rc = phase == FP_WORKER_RETIRED && *task == NULL ? FP_OK
-             : fp_limits_reap_locked(p, w)               ? FP_CONDEMNED
-                                                         : FP_BROKEN;
+    bool condemned = fp_limits_reap_locked(p, w);
+    int rc = condemned ? FP_CONDEMNED : phase == FP_WORKER_RETIRED && *task == NULL ? FP_OK : FP_BROKEN;
     if (p->retries && *task != NULL && (*task)->terms != NULL && (*task)->terms->retries > 0 && !p->broken) {
         send_again_locked(p, *task);
         *task = NULL;
+        rc = rc == FP_BROKEN ? FP_AGAIN : rc;
     }
     if (!p->broken && !fp_audit_locked(p)) {
         break_damaged_locked(p);

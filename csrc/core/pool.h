@@ -155,7 +155,8 @@ u32 fp_pool_ready_workers(const fp_pool *p);
 /* Worker w is dead for certain, and not yet reaped: its last phase; if FP_WORKER_UNFIT, its note is in `*death`. */
 u32 fp_pool_last_words(const fp_pool *p, u32 w, fp_death *death);
 /* Worker w is dead for certain. FP_OK: it went because it was told to; FP_CONDEMNED: it had been condemned;
- * FP_BROKEN: neither. `*task` is the task that it took along (a reference), or NULL: none, or one that is sent again. */
+ * FP_BROKEN or FP_AGAIN: neither. `*task` is the task that it took along (a reference), or NULL: there was none; with
+ * FP_AGAIN it is sent again. */
 int fp_pool_reap(fp_pool *p, u32 w, fp_task **task);
 /* A dead worker took it along: it ends as BROKEN. Drops the caller's reference. */
 void fp_pool_fail(fp_pool *p, fp_task *t);

@@ -134,6 +134,18 @@ fp_worker_wait(fp_worker *k, u64 deadline)
     return rc;
 }
 
+void
+fp_worker_note_memory(fp_worker *k)
+{
+    fp_store_relaxed(&k->shm.workers[k->w].wk_base, fp_private_memory());
+}
+
+u64
+fp_worker_base_memory(const fp_worker *k)
+{
+    return fp_load_relaxed(&k->shm.workers[k->w].wk_base);
+}
+
 bool
 fp_worker_may_leave(fp_worker *k)
 {

@@ -326,9 +326,12 @@ pool_cancel_worker(PyObject *self, PyObject *arg)
         return NULL;
     }
     if (w < pool->shm.nworkers) {
-        fp_task *none;
+        fp_task *task;
         fp_monitor_remove(&as_pool(self)->monitor, (u32)w);
-        fp_pool_reap(pool, (u32)w, &none);
+        fp_pool_reap(pool, (u32)w, &task);
+        if (task != NULL) {   /* it had begun before it was ended: its death has no details */
+            fp_pool_fail(pool, task);
+        }
     }
     Py_RETURN_NONE;
 }
@@ -366,6 +369,17 @@ static char *
 copy_text(const char *text)
 {
     return text ? strdup(text) : NULL;
+}
+
+static PyObject *
+pool_base_memory(PyObject *self, PyObject *index)
+{
+    fp_pool *pool = as_pool(self)->pool;
+    unsigned long w = PyLong_AsUnsignedLong(index);
+    if (PyErr_Occurred() || fp_refuse_after_fork(pool)) {
+        return NULL;
+    }
+    return PyLong_FromUnsignedLongLong(w < pool->shm.nworkers ? fp_load_relaxed(&pool->shm.workers[w].wk_base) : 0);
 }
 
 /* What faulthandler has written in that worker: a str, '' if nothing. */
@@ -455,8 +469,9 @@ pool_reap(PyObject *self, PyObject *args)
     if (p->survives && task == NULL && (phase == FP_WORKER_STARTED || phase == FP_WORKER_UNFIT)) {
         return reaped("unready", &death);   /* whether the next may do better is for the Python part to judge */
     }
+    bool took = task != NULL || rc == FP_AGAIN;
     answer_for_death(p, task, death, !p->survives && rc != FP_CONDEMNED);
-    const char *how = rc == FP_CONDEMNED ? "killed" : phase == FP_WORKER_STARTED ? "unready" : "died";
+    const char *how = rc == FP_CONDEMNED ? "killed" : phase == FP_WORKER_STARTED ? "unready" : took ? "died" : "idle";
     return Py_BuildValue("sO", how, Py_None);
 }
 
@@ -681,6 +696,23 @@ get_ready(PyObject *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+get_retired(PyObject *self, void *Py_UNUSED(closure))
+{
+    const fp_pool *pool = as_pool(self)->pool;
+    PyObject *list = PyList_New(0);
+    for (u32 w = 0; list != NULL && w < pool->shm.nworkers; w++) {
+        if (fp_load_acquire(&pool->shm.workers[w].wk_phase) == FP_WORKER_RETIRED) {
+            PyObject *index = PyLong_FromUnsignedLong(w);
+            if (index == NULL || PyList_Append(list, index) < 0) {
+                Py_CLEAR(list);
+            }
+            Py_XDECREF(index);
+        }
+    }
+    return list;
+}
+
+static PyObject *
 get_size(PyObject *self, void *Py_UNUSED(closure))
 {
     return PyLong_FromUnsignedLong(as_pool(self)->pool->shm.nworkers);
@@ -693,6 +725,7 @@ static PyGetSetDef pool_getset[] = {
     {"broken", get_broken, NULL, PyDoc_STR("Has the pool broken?"), NULL},
     {"drained", get_drained, NULL, PyDoc_STR("Closed, and every task has ended?"), NULL},
     {"ready", get_ready, NULL, PyDoc_STR("Workers that take tasks."), NULL},
+    {"retired", get_retired, NULL, PyDoc_STR("The indices of workers that have taken their last task, and have not been reaped."), NULL},
     {"started", get_started, NULL, PyDoc_STR("Workers started and not reaped."), NULL},
     {NULL},
 };
@@ -719,6 +752,8 @@ static PyMethodDef pool_methods[] = {
      "how many it had, its function). If why is 'time' or 'memory', fail_overdue() is to be called; it may be None.")},
     {"condemn_for_memory", pool_condemn_for_memory, METH_O, PyDoc_STR(
      "condemn_for_memory($self, index, /)\n--\n\nThat worker has become too large: if it runs a task, next_fate() will name it.")},
+    {"base_memory", pool_base_memory, METH_O, PyDoc_STR(
+     "base_memory($self, index, /)\n--\n\nThe bytes of its own that that worker had before its first task, if they are limited.")},
     {"crash_text", pool_crash_text, METH_O, PyDoc_STR(
      "crash_text($self, index, /)\n--\n\nWhat faulthandler has written in that worker, '' if nothing.")},
     {"fail_overdue", pool_fail_overdue, METH_VARARGS, PyDoc_STR(
@@ -734,7 +769,7 @@ static PyMethodDef pool_methods[] = {
     {"reap", pool_reap, METH_VARARGS, PyDoc_STR(
      "reap($self, index, pid, exitcode, peak, oom, crash, /)\n--\n\nThe worker is dead: clean up after it. For its error: the\n"
      "bytes of memory that it had at most (0: not known), whether memory ran out, what crash_text() was, or None. 'retired' if it had been told to end,\n"
-     "'killed' if next_fate() had named it, 'unready' if it never got so far as to take tasks, else 'died'; and what its initializer raised, pickled, or\n"
+     "'killed' if next_fate() had named it, 'unready' if it never got so far as to take tasks, 'idle' if it died without a task, else 'died'; and what its initializer raised, pickled, or\n"
      "None. A pool that survives deaths fails the task that it was running; any other breaks.")},
     {"break_", pool_break, METH_O, PyDoc_STR(
      "break_($self, error, /)\n--\n\nFail every task that has not ended; `error`: a pickled exception.")},

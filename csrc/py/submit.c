@@ -105,6 +105,9 @@ parse_seconds(PyObject *object, u64 *ns)
         return -1;
     }
     *ns = seconds < 1e9 ? (u64)(seconds * 1e9) : 0;   /* after 30 years: never */
+    if (seconds > 0 && *ns < 1000 && seconds < 1e9) {
+        *ns = 1000;   /* less would keep the manager busy with looking */
+    }
     return 0;
 }
 

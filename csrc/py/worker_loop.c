@@ -271,11 +271,12 @@ await_the_end(void)
     return -1;
 }
 
-/* The pages that are this process's alone: a buffer that many share, the pool's own among them, is no reason to go. */
+/* What it has come to need since its first task: neither what a fork has copied from the program counts, nor a buffer that
+ * many share, the pool's own among them. */
 static bool
-is_too_large(const fp_bounds *b)
+is_too_large(const fp_loop *l, const fp_bounds *b)
 {
-    return b->max_memory != 0 && fp_private_memory() > b->max_memory;
+    return b->max_memory != 0 && fp_private_memory() > fp_worker_base_memory(&l->core) + b->max_memory;
 }
 
 /* Nothing to do: wait. 0; LEAVE: for so long that this worker goes. */
@@ -342,7 +343,7 @@ loop(fp_loop *l, const fp_bounds *b)
         if (run_one(l, &call) < 0) {
             return -1;
         }
-        if (is_too_large(b)) {
+        if (is_too_large(l, b)) {
             break;
         }
     }
@@ -386,6 +387,9 @@ fp_worker_run(PyObject *module, PyObject *args)
     if (rc != FP_OK) {
         PyMem_Free(l);
         return fp_raise_code(rc);
+    }
+    if (bounds.max_memory != 0) {
+        fp_worker_note_memory(&l->core);
     }
     fp_worker_phase(&l->core, FP_WORKER_RUNNING);
     rc = loop(l, &bounds);

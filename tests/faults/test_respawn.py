@@ -3,6 +3,7 @@
 import gc
 import os
 import signal
+import socket
 import threading
 from concurrent.futures.process import BrokenProcessPool
 
@@ -40,9 +41,6 @@ def announce_and_initialize(mailbox, error):
     mailbox.put(os.getpid())
     if error is not None:
         raise error
-
-
-
 
 
 @pytest.mark.parametrize("function, argument", DEATHS)
@@ -208,3 +206,76 @@ def test_a_dropped_executor_finishes_its_work(make_respawning, lib, context):
 def test_bad_options(lib, options, error):
     with pytest.raises(error, match="retries|on_worker_death"):
         lib.ProcessPoolExecutor(1, **options)
+
+
+class Interrupted(BaseException):
+    pass
+
+
+def _workers_are_who_they_are(pool):
+    """Each is booked under its own pid."""
+    pids = {pool.submit(tasks.announce_pid_after, 0.01).result(PATIENCE) for _ in range(8)}
+    return eventually(lambda: pids <= set(pool._processes))
+
+
+@pytest.mark.methods("fork")
+def test_interrupted_between_request_and_answer(make_respawning, monkeypatch):
+    """The answer that comes late must not be taken for the next one's."""
+    pool = make_respawning(2, idle_timeout=PATIENCE)
+    pool.submit(tasks.nothing).result(PATIENCE)
+    blocker = pool.submit(tasks.sleep, 0.2)
+    before = set(processes.descendants())
+
+    def interrupt(*arguments):
+        monkeypatch.undo()
+        raise Interrupted
+
+    monkeypatch.setattr(pool._team.template, "_receive", interrupt)
+    with pytest.raises(Interrupted):
+        pool.submit(tasks.nothing)
+    assert set(processes.descendants()) < before  # neither that worker nor the template is left
+    assert blocker.result(PATIENCE) == 0.2
+    assert _workers_are_who_they_are(pool)
+
+
+@pytest.mark.methods("fork")
+def test_no_room_for_the_descriptors_of_a_new_worker(make_respawning, monkeypatch):
+    pool = make_respawning(2, idle_timeout=PATIENCE)
+    pool.submit(tasks.nothing).result(PATIENCE)
+    blocker = pool.submit(tasks.sleep, 0.2)
+    before = set(processes.descendants())
+    receive = socket.recv_fds
+
+    def receive_less(*arguments):
+        message, descriptors, *rest = receive(*arguments)
+        os.close(descriptors.pop())
+        return message, descriptors, *rest
+
+    monkeypatch.setattr(socket, "recv_fds", receive_less)
+    with pytest.raises(OSError, match="Too many open files"):
+        pool.submit(tasks.nothing)
+    monkeypatch.undo()
+    assert set(processes.descendants()) == before
+    assert blocker.result(PATIENCE) == 0.2
+    assert _workers_are_who_they_are(pool)
+
+
+@pytest.mark.methods("fork")
+def test_the_template_is_stopped(make_respawning):
+    pool = make_respawning(1)
+    pid = pool.submit(tasks.pid).result(PATIENCE)
+    os.kill(pool._team.template.pid, signal.SIGSTOP)
+    os.kill(pid, signal.SIGKILL)
+    assert pool.submit(tasks.double, 2).result(PATIENCE) == 4
+    assert _workers_are_who_they_are(pool)
+
+
+def end_soon():
+    threading.Timer(0.005, os._exit, [3]).start()
+
+
+@pytest.mark.methods("fork")
+def test_workers_that_die_while_they_are_idle_again_and_again(make_respawning):
+    pool = make_respawning(2, initializer=end_soon)
+    pool.submit(tasks.nothing).exception(PATIENCE)
+    eventually(lambda: pool._broken)

@@ -74,7 +74,7 @@ def test_of_many_at_once(lib, make_pool):
     with_limit = pool.options(timeout=0.02)
     futures = [with_limit.submit(tasks.sleep, 0.02 + dice.uniform(-0.002, 0.002)) for _ in range(60)]
     outcomes = [future.exception(PATIENCE) for future in futures]
-    assert {type(error) for error in outcomes} <= {lib.TaskTimeout, type(None)}
+    assert lib.TaskTimeout in {type(error) for error in outcomes} <= {lib.TaskTimeout, type(None)}
     assert pool.submit(tasks.double, 1).result(PATIENCE) == 2
 
 
@@ -98,10 +98,12 @@ def test_a_worker_that_does_not_answer(lib, make_pool, mailbox):
     assert pool.submit(tasks.double, 2).result(PATIENCE) == 4
 
 
+@pytest.mark.parametrize("grace", [None, PATIENCE])
 @pytest.mark.parametrize("way", ["timeout", "kill"])
-def test_children_of_the_task_end_with_it(make_pool, mailbox, way):
+def test_children_of_the_task_end_with_it(make_pool, mailbox, way, grace):
     pool = make_pool(1)
-    future = pool.options(timeout=0.3 if way == "timeout" else None).submit(tasks.start_child_and_wait, mailbox)
+    terms = pool.options(timeout=0.3 if way == "timeout" else None, grace=grace)
+    future = terms.submit(tasks.start_child_and_wait, mailbox)
     child = int(mailbox.get())
     if way == "kill":
         assert future.kill()
@@ -197,6 +199,9 @@ def test_a_storm_of_kills(make_pool_of_kind):
             assert future.kill() == future.cancelled()
         for future in futures:
             assert future.cancelled() or future.exception(PATIENCE) is None
+    future = pool.submit(tasks.sleep, 600)
+    eventually(future.running)
+    assert future.kill() and future.cancelled()
 
 
 def test_name_and_map(make_pool):
@@ -289,3 +294,47 @@ def test_pools_in_pools_in_pools(run_script):
         """
     )
     assert "6 deep" in program.stdout
+
+
+def test_killed_and_waited_for_by_the_program(make_pool, mailbox):
+    """Then its number may be another process's."""
+    pool = make_pool(1, on_worker_death="respawn")
+    for _ in range(10):
+        future = pool.options(grace=PATIENCE).submit(tasks.announce_and_sleep, mailbox)
+        worker = eventually(lambda pid=int(mailbox.get()): pool._processes.get(pid))
+        worker.kill()
+        worker.join()
+        future.kill()
+    assert pool.submit(tasks.double, 3).result(PATIENCE) == 6
+
+
+@pytest.mark.methods("forkserver", "spawn")
+def test_killed_before_the_pool_knows_its_process(make_pool, context, monkeypatch):
+    """A call that was there already is the first of the worker that a submit is starting."""
+    pool, start, killed = make_pool(2), context.Process.start, []
+    blocker = pool.submit(tasks.sleep, 600)
+    eventually(blocker.running)
+
+    def start_and_kill_its_task(process):
+        start(process)
+        killed.append(pool._pool.submit(tasks.sleep, 600))
+        eventually(killed[0].running)
+        assert killed[0].kill()
+        pool._executor_manager_thread.join(0.3)  # it must not give up on that worker
+
+    monkeypatch.setattr(context.Process, "start", start_and_kill_its_task)
+    late = pool.submit(tasks.double, 3)
+    monkeypatch.undo()
+    assert late.result(PATIENCE) == 6 and killed[0].cancelled()
+    assert blocker.kill()
+    pool.shutdown()
+
+
+def test_a_callback_does_not_hold_a_shutdown_with_a_time_limit(make_pool, gate):
+    pool = make_pool(1)
+    future = pool.submit(tasks.double, 2)
+    future.add_done_callback(lambda _: gate.wait())
+    stuck = pool.submit(tasks.sleep, 600)
+    pool.shutdown(timeout=0.2)
+    assert isinstance(stuck.exception(PATIENCE), BrokenProcessPool)
+    gate.open()

@@ -1,5 +1,6 @@
 """When workers go by themselves: max_memory_per_worker, idle_timeout, min_workers."""
 
+import threading
 import time
 
 import pytest
@@ -65,10 +66,11 @@ def test_idle_workers_go_and_come_back(make_pool, gate, mailbox, least):
 
 
 def test_tasks_that_come_just_when_a_worker_leaves(make_pool):
-    pool = make_pool(2, idle_timeout=0.004)
+    pool, pids = make_pool(2, idle_timeout=0.004), set()
     for n in range(150):
-        assert pool.submit(tasks.double, n).result(PATIENCE) == 2 * n
-        time.sleep(0.0035 + n % 10 / 10000)
+        pids.add(pool.submit(tasks.pid).result(PATIENCE))
+        time.sleep(0.0035 + n % 10 / 10000)  # no event tells that a worker is about to leave
+    assert len(pids) > 2
 
 
 def test_min_workers_start_at_once(make_pool):
@@ -92,3 +94,30 @@ def test_min_workers_start_at_once(make_pool):
 def test_bad_limits(lib, options, error):
     with pytest.raises(error, match=next(iter(options))):
         lib.ProcessPoolExecutor(2, **options)
+
+
+@pytest.mark.methods("fork")
+def test_what_the_program_has_is_not_the_workers(run_script):
+    program = run_script(
+        """
+        # main
+        large = b"x" * (300 << 20)
+        with Pool(1, max_memory_per_worker=100 << 20) as pool:
+            pids = {pool.submit(tasks.announce_pid_after, 0.1).result() for _ in range(4)}
+            print(len(pids))
+        """
+    )
+    assert program.stdout == "1\n"
+
+
+def leave_a_thread():
+    threading.Thread(target=time.sleep, args=(600,)).start()
+    return tasks.pid()
+
+
+def test_a_worker_that_cannot_leave(make_pool):
+    """A thread of its task keeps it: whoever waits gets another worker."""
+    pool = make_pool(1, idle_timeout=0.05)
+    first = pool.submit(leave_a_thread).result(PATIENCE)
+    eventually(lambda: pool._team.pool.retired)
+    assert pool.submit(tasks.pid).result(PATIENCE) != first

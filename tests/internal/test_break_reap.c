@@ -1,6 +1,7 @@
 /* The death of workers: what each leaves behind, what the pool makes of it. */
 #define _GNU_SOURCE
 #include "crew.h"
+#include "core/limits.h"
 #include "core/ring.h"
 #include "core/spans.h"
 #include "core/wake.h"
@@ -357,6 +358,26 @@ test_a_result_survives_the_break(int what)
     crew_free(&c);
 }
 
+/* Whatever a condemned worker says of itself, its fate goes with it: the index is used again, and the pool ends. */
+static void
+test_a_condemned_worker_says_that_it_has_retired(void)
+{
+    crew_open(&c, 1);
+    ghost g = ghost_born();
+    fp_task *t = crew_give(&c, (order){.id = 0}, 0), *task;
+    ghost_claim(&g);
+    CHECK(fp_pool_kill(c.pool, t));
+    crew_expect_outcome(&c, t, FP_OUTCOME_CANCELLED);
+    fp_worker_phase(&g.k, FP_WORKER_RETIRED);
+    fp_pool_close(c.pool);
+    CHECK(!fp_pool_is_drained(c.pool));
+    CHECK_EQ(ghost_dies(&g, &task), FP_CONDEMNED);
+    CHECK(task == NULL);
+    CHECK(fp_pool_is_drained(c.pool));
+    crew_check_empty(&c);
+    crew_free(&c);
+}
+
 static void
 test_breaking_wakes_who_waits(void)
 {
@@ -422,6 +443,7 @@ main(void)
     test_a_result_survives_the_break(LISTS_IT);
     test_a_result_survives_the_break(IS_REAPED);
     test_a_result_survives_the_break(IS_BURIED);
+    test_a_condemned_worker_says_that_it_has_retired();
     test_breaking_wakes_who_waits();
     test_condemned_workers_touch_nothing_more();
     return 0;
