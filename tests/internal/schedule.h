@@ -23,7 +23,7 @@ typedef struct {
     pid_t tid;
     u32 state, priority;
     int signal;            /* to be delivered with its next step */
-    u64 pc;                /* where it was last seen */
+    u64 pc;                /* where it was last seen in this program's own code: for addr2line */
 } schedule_actor;
 
 typedef struct {
@@ -138,10 +138,11 @@ schedule_settle(schedule *s, schedule_actor *a)
 {
     for (;;) {
         int status;
+        char state = schedule_kernel_state(a->tid);
         pid_t got = waitpid(a->tid, &status, __WALL | WNOHANG);
         CHECK(got >= 0);
-        if (got == 0 && schedule_kernel_state(a->tid) == 'S') {
-            a->state = SCHEDULE_SLEEPS;
+        if (got == 0 && (state == 'S' || state == 'Z')) {   /* Z: the whole process ends, and others of it are not through */
+            a->state = state == 'S' ? SCHEDULE_SLEEPS : SCHEDULE_GONE;
             return;
         }
         if (got == 0) {
@@ -174,7 +175,7 @@ schedule_step(schedule *s, schedule_actor *a)
 {
     step_registers r = step_where(a->tid);
     bool call = step_is_at_call(&r);
-    a->pc = r.pc;
+    a->pc = step_is_at_home(&r) ? r.pc : a->pc;
     CHECK_EQ(ptrace(PTRACE_SINGLESTEP, a->tid, NULL, (void *)(intptr_t)a->signal), 0);
     a->signal = 0;
     s->steps++;

@@ -244,7 +244,8 @@ break_it(void)
     fp_pool_break(c.pool, (fp_death){.pid = 1});
     for (u32 w = 0; w < nworkers; w++) {
         fp_task *none;
-        crew_kill(&c, w);
+        kill(c.members[w].pid, SIGKILL);   /* it may have gone by itself: it hears that it is condemned */
+        crew_wait(&c, w);
         crew_reap(&c, w, &none);
         CHECK(none == NULL);
     }
