@@ -114,6 +114,7 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         self._shutdown_thread = False
         # Reentrant: a signal's handler may shut the pool down in the middle of a submit() that starts a worker.
         self._shutdown_lock = threading.RLock()
+        forking.executors.add(self)
         self._starting = False
         self._team: ExecutorTeam | None = None
         self._has_broken = False
@@ -172,6 +173,13 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
                 self._start(processes)
             finally:
                 self._starting = False
+
+    def _reinforce(self) -> None:
+        """Called by submit() when the last workers have gone between `_prepare()` and the call's being there."""
+        with self._shutdown_lock:
+            team = self._team
+            if team is not None and team.starts_on_demand:
+                team.maintain()
 
     def _refuse_after_shutdown(self) -> None:
         if self._shutdown_thread:

@@ -13,6 +13,7 @@ from multiprocessing import process as _process
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from fastpool.executor import ProcessPoolExecutor
     from fastpool.launching import Manager, Team
 
 #: Held while a worker is started, until its pool knows of it, and while something is imported for a caller: a child that
@@ -27,6 +28,7 @@ registering = threading.Lock()
 exiting = False
 
 managers: weakref.WeakSet[Manager] = weakref.WeakSet()
+executors: weakref.WeakSet[ProcessPoolExecutor] = weakref.WeakSet()
 teams: weakref.WeakSet[Team] = weakref.WeakSet()
 
 
@@ -36,6 +38,8 @@ def _in_child() -> None:
     registering = threading.Lock()
     exiting = False
     managers.clear()
+    for executor in list(executors):  # another thread may have been starting its workers
+        executor._shutdown_lock = threading.RLock()
     for team in list(teams):
         _process._children.difference_update(team.processes())  # type: ignore[attr-defined]
     teams.clear()

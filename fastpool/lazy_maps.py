@@ -334,6 +334,7 @@ class Feeder:
     def _end(self, error: BaseException | None = None) -> None:
         """For whoever reads."""
         pool, self.pool, self.items = self.pool, None, ()
+        self._unfinished.clear()  # an exception's traceback may hold the iterator, whose finalizer holds this
         self.line.end(error)
         if pool is not None:
             pool._has_fed(self)

@@ -198,6 +198,15 @@ fp_pool_wants_worker(fp_pool *p)
     return wants;
 }
 
+bool
+fp_pool_lacks_worker(fp_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    bool lacks = p->started < p->shm.nworkers && p->demanded - p->served > p->started;
+    pthread_mutex_unlock(&p->lock);
+    return lacks;
+}
+
 /* ------------------------------------------------------ room for payloads */
 
 bool

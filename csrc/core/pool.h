@@ -114,6 +114,8 @@ void fp_pool_fail_unplaced(fp_pool *p, fp_task *t, fp_death *death);
 void fp_pool_count_demand(fp_pool *p);
 /* Would one more task, on top of those submitted, have a worker of its own? */
 bool fp_pool_wants_worker(fp_pool *p);
+/* Are there fewer workers than unfinished tasks, and may there be more? */
+bool fp_pool_lacks_worker(fp_pool *p);
 
 /* Have the courier visit this task, `t->owner` set, when it ends. At most once for a task. False: it has ended; then the
  * courier visits it only if `though_done`. */

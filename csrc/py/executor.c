@@ -2,7 +2,8 @@
  *
  * `_pool` (a _core.Pool, or None) and `_open` are set by the Python part. While `_open` is false, or a
  * worker might have to be started, submit() asks the Python method `_prepare()` first: it starts what is
- * missing, or raises what the standard library raises.
+ * missing, or raises what the standard library raises. Workers may go between that and the call's being there; who reaped
+ * them saw no need for others: so submit() looks once more afterwards, and has `_reinforce()` start them.
  */
 #include "submit.h"
 
@@ -36,6 +37,22 @@ prepare(fp_state *st, fp_executor *e)
     return r ? 0 : -1;
 }
 
+/* The call is there; is there a worker for it? Takes the Future, and returns it. */
+static PyObject *
+see_to_workers(fp_state *st, fp_executor *e, fp_pool *pool, PyObject *f)
+{
+    if (pool->fork_generation != fp_fork_generation() || fp_load_relaxed(&pool->shm.head->hd_live) >= pool->shm.nworkers ||
+        !fp_pool_lacks_worker(pool)) {
+        return f;
+    }
+    PyObject *r = PyObject_CallMethodNoArgs((PyObject *)e, st->s_reinforce);
+    if (r == NULL) {
+        Py_CLEAR(f);
+    }
+    Py_XDECREF(r);
+    return f;
+}
+
 /* `terms`: NULL for the pool's own. */
 static PyObject *
 submit(fp_state *st, fp_executor *e, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames, const fp_call_terms *terms)
@@ -60,6 +77,9 @@ submit(fp_state *st, fp_executor *e, PyObject *const *args, Py_ssize_t nargs, Py
         PyObject *f = fp_submit(st, pool, args[0], args + 1, nargs - 1, kwnames, terms ? terms : &pool->terms);
         if (f == NULL && !PyErr_Occurred() && prepared && pool->pool->broken) {
             f = fp_submit_to_broken(pool);   /* the call was accepted before: the workers that it started have died */
+        }
+        if (f != NULL) {
+            f = see_to_workers(st, e, pool->pool, f);
         }
         Py_DECREF(pool);
         if (f != NULL || PyErr_Occurred()) {

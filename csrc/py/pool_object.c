@@ -105,11 +105,13 @@ pool_dealloc(PyObject *self)
 
 /* ---------------------------------------------------------------- submit */
 
+/* A Pool has looked before whether it is closed, but that may have come between. */
 static PyObject *
-or_refuse(PyObject *f)
+or_refuse(const fp_pool_object *p, PyObject *f)
 {
     if (f == NULL && !PyErr_Occurred()) {
-        PyErr_SetString(PyExc_RuntimeError, "the pool takes no more tasks");
+        PyErr_SetString(p->of_pool ? PyExc_ValueError : PyExc_RuntimeError,
+                        p->of_pool ? "Pool not running" : "the pool takes no more tasks");
     }
     return f;
 }
@@ -122,13 +124,14 @@ pool_submit(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t
         PyErr_SetString(PyExc_TypeError, "submit() needs the function to call");
         return NULL;
     }
-    return or_refuse(fp_submit(fp_state_by_type(cls), p, args[0], args + 1, nargs - 1, kwnames, &p->terms));
+    return or_refuse(p, fp_submit(fp_state_by_type(cls), p, args[0], args + 1, nargs - 1, kwnames, &p->terms));
 }
 
 /* submit(), with terms of its own. */
 static PyObject *
 pool_submit_on(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
+    fp_pool_object *p = as_pool(self);
     fp_call_terms terms;
     if (nargs < 2) {
         PyErr_SetString(PyExc_TypeError, "submit_on() needs the terms and the function to call");
@@ -137,7 +140,7 @@ pool_submit_on(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssiz
     if (fp_parse_terms(args[0], &terms) < 0) {
         return NULL;
     }
-    return or_refuse(fp_submit(fp_state_by_type(cls), as_pool(self), args[1], args + 2, nargs - 2, kwnames, &terms));
+    return or_refuse(p, fp_submit(fp_state_by_type(cls), p, args[1], args + 2, nargs - 2, kwnames, &terms));
 }
 
 /* The arguments (fn, items, star, data=None, terms=None) of submit_each. -1 with an exception. */
@@ -180,8 +183,9 @@ pool_submit_each(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ss
     PyObject **items = ((PyTupleObject *)args[1])->ob_item;
     Py_ssize_t n = PyTuple_GET_SIZE(args[1]);
     terms.each = call_kind(args[2]);
-    return or_refuse(data ? fp_submit_by_value(st, as_pool(self), args[0], data, items, n, &terms)
-                          : fp_submit(st, as_pool(self), args[0], items, n, NULL, &terms));
+    fp_pool_object *p = as_pool(self);
+    return or_refuse(p, data ? fp_submit_by_value(st, p, args[0], data, items, n, &terms)
+                             : fp_submit(st, p, args[0], items, n, NULL, &terms));
 }
 
 /* ------------------------------------------------------ the manager's calls */

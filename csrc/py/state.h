@@ -24,7 +24,7 @@ typedef struct {
     PyObject *kept, *kept_before;   /* in a worker: shared objects of this task, of the one before; lists or NULL */
     bool is_worker;
     /* names */
-    PyObject *s_dump, *s_clear_memo, *s_dispatch_table, *s_prepare, *s_module, *s_qualname;
+    PyObject *s_dump, *s_clear_memo, *s_dispatch_table, *s_prepare, *s_reinforce, *s_module, *s_qualname;
     PyObject *s_load, *s_take_buffer, *s_reduce_shared, *s_pages;
     PyObject *buffers_keyword;   /* ("buffers",) */
     /* spare picklers, see pickling.h */

@@ -121,3 +121,27 @@ def test_a_worker_that_cannot_leave(make_pool):
     first = pool.submit(leave_a_thread).result(PATIENCE)
     eventually(lambda: pool._team.pool.retired)
     assert pool.submit(tasks.pid).result(PATIENCE) != first
+
+
+class SlowToPickle:
+    """Long enough for every idle worker to go meanwhile."""
+
+    def __init__(self, pool):
+        self.pool = pool
+
+    def __reduce__(self):
+        eventually(lambda: not self.pool._processes)
+        return int, (21,)
+
+
+def test_the_last_worker_goes_while_a_call_is_being_pickled(make_pool):
+    pool = make_pool(2, idle_timeout=0.05)
+    pool.submit(tasks.nothing).result(PATIENCE)
+    assert pool.submit(tasks.double, SlowToPickle(pool)).result(PATIENCE) == 42
+
+
+@pytest.mark.methods("forkserver", "spawn")
+def test_the_last_worker_retires_while_a_call_is_being_pickled(make_pool):
+    pool = make_pool(1, max_tasks_per_child=1)
+    pool.submit(tasks.nothing).result(PATIENCE)
+    assert pool.submit(tasks.double, SlowToPickle(pool)).result(PATIENCE) == 42
