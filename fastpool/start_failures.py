@@ -25,8 +25,8 @@ class StartFailures:
     def note_end(self, pid: int | None, exitcode: int | None, how: str) -> None:
         """It has ended; `how`: see ``_core.Pool.reap``."""
         life = time.monotonic() - self._born.pop(pid, 0.0)
-        useless = how == "unready" or (how == "idle" and life < _SHORT_LIFE)
+        killed = exitcode in (-signal.SIGKILL, -signal.SIGTERM)  # by somebody else: that says little about the next
+        useless = how == "unready" or (how == "idle" and life < _SHORT_LIFE and not killed)
         self._in_succession = self._in_succession + 1 if useless else 0
-        # one that somebody else has killed says little about the next
-        tries = 10 * self.size if exitcode in (-signal.SIGKILL, -signal.SIGTERM) else self.size
+        tries = 10 * self.size if killed else self.size
         self.hopeless = self._in_succession > tries

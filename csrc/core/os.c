@@ -71,8 +71,14 @@ fp_futex_wake(fp_a32 *word, int how_many, bool shared)
 int
 fp_memfd_create(const char *name)
 {
-    int fd = (int)syscall(SYS_memfd_create, name, 1u /* MFD_CLOEXEC */);
+    int fd = (int)syscall(SYS_memfd_create, name, 3u /* MFD_CLOEXEC | MFD_ALLOW_SEALING */);
     return fd < 0 ? FP_SYSTEM : fd;
+}
+
+void
+fp_seal_size(int fd)
+{
+    fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW);
 }
 
 int

@@ -20,6 +20,8 @@ int fp_futex_wait(fp_a32 *word, u32 expected, u64 deadline, bool shared);
 void fp_futex_wake(fp_a32 *word, int how_many, bool shared);
 
 int fp_memfd_create(const char *name);
+/* From now on nobody can change its size: it would be a SIGBUS for whoever has mapped it. Where the kernel refuses, anybody can. */
+void fp_seal_size(int fd);
 int fp_eventfd_create(void);
 void fp_eventfd_ring(int fd);
 void fp_eventfd_clear(int fd);

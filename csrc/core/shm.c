@@ -115,6 +115,7 @@ fp_shm_create(fp_shm *m, u32 nworkers, u64 bytes)
         }
         fp_head_shm *base = map(fd, h.hd_size);
         if (base != NULL) {
+            fp_seal_size(fd);
             memcpy(base, &h, offsetof(fp_head_shm, rg_head));
             find_parts(m, base, &h, fd);
             return FP_OK;
@@ -146,8 +147,7 @@ fp_shm_attach(fp_shm *m, int fd)
     if (base == NULL) {
         return FP_SYSTEM;
     }
-    /* a file that is longer: somebody's crash was */
-    if (!geometry_is_ours(base) || base->hd_size > (u64)size) {
+    if (!geometry_is_ours(base) || base->hd_size != (u64)size) {
         munmap(base, (size_t)size);
         return FP_CORRUPT;
     }
@@ -162,8 +162,8 @@ fp_shm_close(fp_shm *m, bool destroy)
         return;
     }
     munmap(m->head, m->size);
-    if (destroy && ftruncate(m->fd, 0) != 0) {
-        /* the pages go when the last descriptor does */
+    if (destroy) {
+        fp_release_pages(m->fd, 0, m->size);   /* refused: they go when the last descriptor does */
     }
     close(m->fd);
     m->head = NULL;

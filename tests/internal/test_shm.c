@@ -52,6 +52,18 @@ test_parts_do_not_overlap(void)
     }
 }
 
+/* Whoever has the descriptor: it would be a SIGBUS for the others. */
+static void
+test_its_size_stays(void)
+{
+    fp_shm m;
+    CHECK_EQ(fp_shm_create(&m, 2, 64 * MIB), FP_OK);
+    CHECK_EQ(ftruncate(m.fd, 0), -1);
+    CHECK_EQ(ftruncate(m.fd, (off_t)(2 * m.size)), -1);
+    CHECK_EQ(lseek(m.fd, 0, SEEK_END), m.size);
+    fp_shm_close(&m, true);
+}
+
 static void
 test_both_sides_see_the_same(void)
 {
@@ -182,6 +194,7 @@ main(void)
 {
     check_within(60);
     test_parts_do_not_overlap();
+    test_its_size_stays();
     test_both_sides_see_the_same();
     test_what_is_not_ours_is_refused();
     in_a_child(within_a_file_limit);
