@@ -301,7 +301,8 @@ def test_killed_and_waited_for_by_the_program(make_pool, mailbox):
     pool = make_pool(1, on_worker_death="respawn")
     for _ in range(10):
         future = pool.options(grace=PATIENCE).submit(tasks.announce_and_sleep, mailbox)
-        worker = eventually(lambda pid=int(mailbox.get()): pool._processes.get(pid))
+        pid = int(mailbox.get())
+        worker = eventually(lambda: pool._processes.get(pid))  # noqa: B023 - called here and now
         worker.kill()
         worker.join()
         future.kill()
