@@ -57,8 +57,8 @@ fp_refuse_after_fork(const fp_pool *p)
     return true;
 }
 
-PyObject *
-fp_fetch_exception(void)
+static PyObject *
+fetch(void)
 {
 #if PY_VERSION_HEX >= 0x030C0000
     return PyErr_GetRaisedException();
@@ -73,6 +73,16 @@ fp_fetch_exception(void)
     Py_XDECREF(traceback);
     return value;
 #endif
+}
+
+/* What has failed may have said nothing: Python loses exceptions when it has no memory for their tracebacks. */
+PyObject *
+fp_fetch_exception(void)
+{
+    if (!PyErr_Occurred()) {
+        PyErr_NoMemory();
+    }
+    return fetch();
 }
 
 PyObject *

@@ -15,7 +15,7 @@ PyObject *fp_outcome_exception(const fp_pool *p, const fp_task *t);
 PyObject *fp_raise_out_of_memory(const fp_pool *p, const char *label, u64 size);
 /* A new exception object for a death; NULL with an exception. */
 PyObject *fp_death_exception(const fp_death *d);
-/* Fetch the current exception as one object, normalised, with its traceback. */
+/* Fetch the current exception as one object, normalised, with its traceback. Never NULL. */
 PyObject *fp_fetch_exception(void);
 
 #endif

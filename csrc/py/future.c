@@ -76,6 +76,14 @@ reply_data(const fp_pool *pool, const fp_task *t)
     return t->reply_offset ? fp_shm_at(&pool->shm, t->reply_offset) : t->reply;
 }
 
+/* An exception object, whatever happens. */
+static PyObject *
+unreadable(const fp_pool *pool, const fp_task *t, PyObject *cause)
+{
+    PyObject *error = fp_call_helper("fastpool.errors", "result_unreadable", "(Oz)", cause, fp_pool_label(pool, t));
+    return error ? error : fp_fetch_exception();
+}
+
 /* Unpickle the reply into *result or *exception. -1: an exception is set, and nothing is lost: interrupted, or a
  * forked child asks for a result that lies in shared memory, which it does not have. */
 static int
@@ -93,12 +101,10 @@ read_reply(fp_state *st, const fp_pool *pool, const fp_task *t, PyObject **resul
         if (PyErr_ExceptionMatches(PyExc_KeyboardInterrupt)) {
             return -1;
         }
+        bool no_memory = PyErr_ExceptionMatches(PyExc_MemoryError);   /* that says nothing of the result */
         PyObject *cause = fp_fetch_exception();
-        *exception = fp_call_helper("fastpool.errors", "result_unreadable", "(Oz)", cause, fp_pool_label(pool, t));
+        *exception = no_memory ? Py_NewRef(cause) : unreadable(pool, t, cause);
         Py_DECREF(cause);
-        if (*exception == NULL) {
-            *exception = fp_fetch_exception();
-        }
     }
     else if (t->reply_kind == FP_REPLY_VALUE) {
         *result = object;
@@ -108,7 +114,7 @@ read_reply(fp_state *st, const fp_pool *pool, const fp_task *t, PyObject **resul
     }
     else {
         Py_DECREF(object);
-        *exception = fp_call_helper("fastpool.errors", "result_unreadable", "(Oz)", Py_None, fp_pool_label(pool, t));
+        *exception = unreadable(pool, t, Py_None);
     }
     return 0;
 }
