@@ -181,3 +181,19 @@ def add_remote_traceback(error: BaseException) -> None:
 def log_callback(future: Any, error: BaseException) -> None:
     """A callback has raised."""
     _base.LOGGER.error("exception calling callback for %r", future, exc_info=error)
+
+
+def tell_waiters(future: Any) -> None:
+    """Its outcome is there, but memory ran out while those were told who wait for it the standard library's way."""
+    cancelled = future.cancelled()
+    with future._condition:
+        for waiter in future._waiters:
+            if not any(told is future for told in waiter.finished_futures):
+                if cancelled:
+                    waiter.add_cancelled(future)
+                elif future._exception is None:
+                    waiter.add_result(future)
+                else:
+                    waiter.add_exception(future)
+        future._condition.notify_all()
+    future._invoke_callbacks()

@@ -66,14 +66,15 @@ class ApplyResult(multiprocessing.pool.ApplyResult[_T]):
                 value = future.result()
         except BaseException as why:  # of the value, as it was unpickled: it is nobody else's here
             error = why
+        self._end(error, value)
+
+    def _end(self, error: BaseException | None, value: Any) -> None:
         if error is None:
             if self._callback:
                 run_callback(self._callback, value)
-            self._future.set_result(value)
-        else:
-            if self._error_callback and not isinstance(error, PoolTerminated):
-                run_callback(self._error_callback, error)
-            self._future.set_exception(error)
+        elif self._error_callback and not isinstance(error, PoolTerminated):
+            run_callback(self._error_callback, error)
+        self._future._settle(error, value)  # memory or not: nobody else would do it
 
     def ready(self) -> bool:
         """Has the call ended?"""
@@ -164,8 +165,12 @@ class MapResult(ApplyResult[list[_T]], multiprocessing.pool.MapResult):  # type:
         """In the courier's thread, once for each chunk."""
         self._left -= 1
         if self._left == 0:
-            whole: Future[Any] = Future()
-            self._settle(whole)
+            try:
+                whole: Future[Any] = Future()
+                self._settle(whole)
+            except Exception as error:  # of memory that is missing
+                self._end(error, None)
+                return
             self._finish(whole)
 
     def _settle(self, whole: Future[Any]) -> None:

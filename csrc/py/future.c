@@ -6,6 +6,7 @@
 #include "../core/os.h"
 
 #include <structmember.h>
+#include <time.h>
 
 enum { UNPICKLING = 1, UNPICKLING_AND_WAITED_FOR = 2 };
 
@@ -435,13 +436,12 @@ become_foreign(fp_future *f)
     return 0;
 }
 
-/* Foreign: make the outcome visible the standard library's way (condition, waiters, callbacks). */
+/* Set the outcome the standard library's way (condition, waiters, callbacks). `exception`, `result`: NULL, NULL: cancelled. */
 static int
-publish(fp_state *st, fp_future *f)
+settle_by_standard(fp_state *st, fp_future *f, PyObject *exception, PyObject *result)
 {
     PyObject *r;
-    if (f->task->outcome == FP_OUTCOME_CANCELLED) {
-        drop_task(f);
+    if (exception == NULL && result == NULL) {
         r = standard(st, f, "cancel", NULL);
         if (r != NULL && f->state == FP_F_CANCELLED) {
             Py_DECREF(r);
@@ -449,19 +449,74 @@ publish(fp_state *st, fp_future *f)
         }
     }
     else {
-        f->state = FP_F_RUNNING;   /* until it is finished: too late to cancel */
-        if (materialize(st, f) < 0) {
-            return -1;
-        }
-        PyObject *result = f->result, *exception = f->exception;
-        f->result = f->exception = NULL;
-        r = exception ? standard(st, f, "set_exception", exception)
-                      : standard(st, f, "set_result", result);
-        Py_XDECREF(result);
-        Py_XDECREF(exception);
+        r = exception ? standard(st, f, "set_exception", exception) : standard(st, f, "set_result", result);
     }
     Py_XDECREF(r);
     return r ? 0 : -1;
+}
+
+/* Memory ran out in the middle of that, and nobody else will do it: set the outcome without any, and go on trying to tell
+ * those who wait. -1 with an exception: in vain. */
+static int
+settle_somehow(fp_future *f, PyObject *exception, PyObject *result)
+{
+    static const struct timespec pause = {.tv_nsec = 10000000};
+    PyErr_Clear();
+    if (!is_final_state(f->state) || f->state == FP_F_CANCELLED) {
+        Py_XSETREF(f->exception, Py_XNewRef(exception));
+        Py_XSETREF(f->result, Py_XNewRef(result));
+        f->state = exception || result ? FP_F_FINISHED : FP_F_CANCELLED_AND_NOTIFIED;
+    }
+    for (int tries = 100; tries > 0; tries--) {
+        PyObject *r = fp_call_helper("fastpool.errors", "tell_waiters", "(O)", f);
+        if (r != NULL) {
+            Py_DECREF(r);
+            return 0;
+        }
+        if (tries == 1 || !PyErr_ExceptionMatches(PyExc_MemoryError)) {
+            break;
+        }
+        PyErr_Clear();
+        Py_BEGIN_ALLOW_THREADS
+        nanosleep(&pause, NULL);
+        Py_END_ALLOW_THREADS
+    }
+    return -1;
+}
+
+/* Is it because of the memory? Locks say it in their own way. */
+static bool
+is_out_of_memory(const fp_future *f)
+{
+    return PyErr_ExceptionMatches(PyExc_MemoryError) ||
+           (PyErr_ExceptionMatches(PyExc_RuntimeError) && f->condition == NULL);   /* "can't allocate lock" */
+}
+
+static int
+settle(fp_state *st, fp_future *f, PyObject *exception, PyObject *result)
+{
+    int rc = settle_by_standard(st, f, exception, result);
+    return rc < 0 && is_out_of_memory(f) ? settle_somehow(f, exception, result) : rc;
+}
+
+/* Foreign: make the outcome visible. */
+static int
+publish(fp_state *st, fp_future *f)
+{
+    if (f->task->outcome == FP_OUTCOME_CANCELLED) {
+        drop_task(f);
+        return settle(st, f, NULL, NULL);
+    }
+    f->state = FP_F_RUNNING;   /* until it is finished: too late to cancel */
+    if (materialize(st, f) < 0) {
+        return -1;
+    }
+    PyObject *result = f->result || f->exception ? f->result : Py_NewRef(Py_None), *exception = f->exception;
+    f->result = f->exception = NULL;
+    int rc = settle(st, f, exception, result);
+    Py_XDECREF(result);
+    Py_XDECREF(exception);
+    return rc;
 }
 
 int
@@ -924,6 +979,19 @@ future_set_exception(PyObject *self, PyObject *const *args, Py_ssize_t nargs, Py
     return standard(state_of((fp_future *)self), (fp_future *)self, "set_exception", exception);
 }
 
+/* _settle(exception or None, result): set_exception() or set_result(), even without memory. */
+static PyObject *
+future_settle(PyObject *self, PyObject *args)
+{
+    PyObject *exception, *result;
+    if (!PyArg_ParseTuple(args, "OO:_settle", &exception, &result)) {
+        return NULL;
+    }
+    exception = exception == Py_None ? NULL : exception;
+    int rc = settle(state_of((fp_future *)self), (fp_future *)self, exception, exception ? NULL : result);
+    return rc < 0 ? NULL : Py_NewRef(Py_None);
+}
+
 /* ------------------------------------------------ attributes that the standard library's code uses */
 
 static PyObject *
@@ -1064,6 +1132,7 @@ static PyMethodDef future_methods[] = {
      "Raises InvalidStateError if it is done already.")},
     {"_invoke_callbacks", future_invoke_callbacks, METH_NOARGS, NULL},
     {"_get_snapshot", future_get_snapshot, METH_NOARGS, NULL},
+    {"_settle", future_settle, METH_VARARGS, NULL},
     {"_Future__get_result", future_get_result, METH_NOARGS, NULL},
     {"__class_getitem__", Py_GenericAlias, METH_O | METH_CLASS, PyDoc_STR("Future[int] and the like.")},
     {NULL},
