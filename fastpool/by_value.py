@@ -82,7 +82,7 @@ def _call_pickler() -> Any:
 
 
 def function(function: Callable[..., object], error: BaseException | None) -> bytes | None:
-    """Its pickle by value; None if it is not to blame for `error`, or cannot go by value either.
+    """Its pickle by value; None if it is not to blame for `error`, or cannot go by value either. MemoryError if it may yet.
 
     If `error` is None, it was defined at an interactive prompt.
     """
@@ -93,6 +93,8 @@ def function(function: Callable[..., object], error: BaseException | None) -> by
     except ModuleNotFoundError:  # pickle's own error says what is wrong, and here what can be done
         if error is not None and len(error.args) == 1 and isinstance(error.args[0], str):
             error.args = (error.args[0] + _HOW_TO,)
+    except MemoryError:
+        raise
     except Exception:
         pass
     return None

@@ -434,8 +434,10 @@ submit_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *error, 
         f = send_by_value(st, p, fn, data, error == NULL, args, nargs, kwnames, terms);
     }
     else if (error != NULL) {
-        PyErr_Clear();
-        PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        if (data != NULL || !PyErr_ExceptionMatches(PyExc_MemoryError)) {
+            PyErr_Clear();
+            PyErr_SetObject((PyObject *)Py_TYPE(error), error);
+        }
         f = failed_submit(p);
     }
     Py_XDECREF(data);
