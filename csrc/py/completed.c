@@ -146,8 +146,10 @@ take(fp_completion_queue *q)
         PyObject *f = Py_NewRef(PyList_GET_ITEM(q->done, q->taken));
         PyList_SetItem(q->done, q->taken++, Py_NewRef(Py_None));
         if (q->taken == PyList_GET_SIZE(q->done)) {
-            PyList_SetSlice(q->done, 0, q->taken, NULL);
-            q->taken = 0;
+            if (PyList_SetSlice(q->done, 0, q->taken, NULL) == 0) {
+                q->taken = 0;
+            }
+            PyErr_Clear();   /* without memory the list stays as long as it is */
         }
         return f;
     }
