@@ -342,7 +342,7 @@ class Pool(_StandardPool):
     @_or_standard
     def close(self) -> None:
         """Take no more calls; the workers go when those that are there have ended."""
-        if self._state == RUN:
+        if self._state in (RUN, CLOSE):  # again: the first time may have failed in the middle
             self._state = CLOSE
             for feeder in list(self._feeders):
                 feeder.go_on_alone()
