@@ -13,8 +13,8 @@ fp_call_helper(const char *module, const char *name, const char *format, ...)
     va_start(list, format);
     args = Py_VaBuildValue(format, list);   /* a format in parentheses: always a tuple */
     va_end(list);
-    callable = PyObject_GetAttrString(mod, name);
-    if (args != NULL && callable != NULL) {
+    callable = args ? PyObject_GetAttrString(mod, name) : NULL;
+    if (callable != NULL) {
         result = PyObject_Call(callable, args, NULL);
     }
     Py_XDECREF(args);

@@ -29,8 +29,8 @@ names_of(fp_state *st, PyObject *function, PyObject **module, PyObject **name)
         return false;
     }
     *module = PyObject_GetAttr(function, st->s_module);
-    *name = PyObject_GetAttr(function, st->s_qualname);
-    if (*module != NULL && *name != NULL && PyUnicode_CheckExact(*module) && PyUnicode_CheckExact(*name) &&
+    *name = *module ? PyObject_GetAttr(function, st->s_qualname) : NULL;
+    if (*name != NULL && PyUnicode_CheckExact(*module) && PyUnicode_CheckExact(*name) &&
         PyUnicode_FindChar(*name, '.', 0, PyUnicode_GET_LENGTH(*name), 1) == -1) {
         return true;
     }
@@ -215,8 +215,8 @@ fp_function_label(fp_state *st, PyObject *function)
         PyErr_Clear();
         name = PyType_GetQualName(Py_TYPE(function));
     }
-    PyObject *module = PyObject_GetAttr(function, st->s_module);
-    if (name != NULL && module != NULL && PyUnicode_Check(module)) {
+    PyObject *module = name ? PyObject_GetAttr(function, st->s_module) : NULL;
+    if (module != NULL && PyUnicode_Check(module)) {
         text = PyUnicode_FromFormat("%U.%S", module, name);
     }
     else if (name != NULL) {

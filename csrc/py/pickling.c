@@ -343,11 +343,9 @@ static PyObject *
 forking_pickler(fp_state *st, fp_writer *writer)
 {
     PyObject *take = PyObject_GetAttr((PyObject *)writer, st->s_take_buffer), *pickler = NULL;
-    PyObject *reducers = st->Reducers->tp_alloc(st->Reducers, 0);
+    PyObject *reducers = take ? st->Reducers->tp_alloc(st->Reducers, 0) : NULL;
     if (reducers != NULL) {
         ((fp_reducers *)reducers)->writer = (fp_writer *)Py_NewRef(writer);
-    }
-    if (take != NULL && reducers != NULL) {
         pickler = PyObject_CallFunction(st->ForkingPickler, "OiOO", writer, PROTOCOL, Py_True, take);
     }
     if (pickler != NULL && PyObject_SetAttr(pickler, st->s_dispatch_table, reducers) < 0) {
@@ -365,11 +363,11 @@ pickler_new(fp_state *st)
     PyObject *pickler = p ? forking_pickler(st, p->writer) : NULL;
     if (pickler != NULL) {
         p->dump = PyObject_GetAttr(pickler, st->s_dump);
-        p->clear_memo = PyObject_GetAttr(pickler, st->s_clear_memo);
+        p->clear_memo = p->dump ? PyObject_GetAttr(pickler, st->s_clear_memo) : NULL;
         p->is_reusable = true;
         Py_DECREF(pickler);
     }
-    if (p != NULL && (p->dump == NULL || p->clear_memo == NULL)) {
+    if (p != NULL && p->clear_memo == NULL) {
         pickler_free(p);
         return NULL;
     }

@@ -123,8 +123,8 @@ fp_watch_futures(PyObject *module, PyObject *futures)
 {
     fp_state *st = fp_state_of(module);
     PyObject *done = PyList_New(0), *answer = NULL;
-    fp_waitset *ws = (fp_waitset *)st->WaitSet->tp_alloc(st->WaitSet, 0);
-    if (done == NULL || ws == NULL) {
+    fp_waitset *ws = done ? (fp_waitset *)st->WaitSet->tp_alloc(st->WaitSet, 0) : NULL;
+    if (ws == NULL) {
         goto end;
     }
     fp_waiter_init(&ws->waiter);
