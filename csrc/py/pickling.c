@@ -471,17 +471,22 @@ fp_pickler_take_holds(fp_pickler *p)
     return holds;
 }
 
+/* What is released may run anything: an exception stays set. */
 void
 fp_pickler_give_back(fp_state *st, fp_pickler *p)
 {
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
     drop_payload(p);
-    if (!p->is_reusable) {
-        pickler_free(p);
-        return;
+    if (p->is_reusable) {
+        writer_reset(p->writer);
+        p->next = st->picklers;
+        st->picklers = p;
     }
-    writer_reset(p->writer);
-    p->next = st->picklers;
-    st->picklers = p;
+    else {
+        pickler_free(p);
+    }
+    PyErr_Restore(type, value, traceback);
 }
 
 void

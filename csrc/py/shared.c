@@ -57,10 +57,8 @@ fp_share_object(PyObject *module, PyObject *object)
     Py_BEGIN_ALLOW_THREADS
     rc = fp_share_create(&p->payload, &share);
     Py_END_ALLOW_THREADS
-    PyObject *pages = new_pages(st, rc, share, p->payload.size), *type, *value, *traceback;
-    PyErr_Fetch(&type, &value, &traceback);   /* what is released may run anything */
+    PyObject *pages = new_pages(st, rc, share, p->payload.size);
     fp_pickler_give_back(st, p);
-    PyErr_Restore(type, value, traceback);
     return pages;
 }
 
