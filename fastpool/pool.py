@@ -354,6 +354,8 @@ class Pool(_StandardPool):
         self._state = TERMINATE
         self._team.ended = True
         self._terminate()
+        if not self._team.pool.broken:  # the first time it failed in the middle, and will not be called again
+            _end(self._team, self._worker_handler, self._feeders)
 
     def join(self, timeout: float | None = None) -> None:
         """Wait for the workers to end, after ``close()`` or ``terminate()``; at most `timeout` seconds.
