@@ -112,26 +112,45 @@ add_to_table(fp_state *st, fp_pool *pool, PyObject *function)
     return id > 0 ? id : 0;   /* a full table: these calls are pickled whole */
 }
 
+/* What `add` makes of it, under `key`. An id is for ever, so its place in the dict comes first. -1 with an exception. */
+static int
+new_id(PyObject *ids, PyObject *key, int (*add)(void *), void *arg)
+{
+    if (PyDict_SetItem(ids, key, Py_None) < 0) {
+        return -1;
+    }
+    int id = add(arg);
+    PyObject *number = id > 0 ? PyLong_FromLong(id) : NULL;
+    if (number != NULL && PyDict_SetItem(ids, key, number) == 0) {
+        Py_DECREF(number);
+        return id;
+    }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    Py_XDECREF(number);
+    if (PyDict_DelItem(ids, key) < 0) {
+        PyErr_Clear();
+    }
+    PyErr_Restore(type, value, traceback);
+    return id > 0 ? -1 : id;
+}
+
 /* The number under `key`; if there is none, what `add` makes of it. Takes the key over; NULL: -1. */
 static int
 id_by_key(fp_functions *f, PyObject *key, int (*add)(void *), void *arg)
 {
     int id = -1;
-    PyObject *found = NULL, *number = NULL;
+    PyObject *found = NULL;
     if (key == NULL || (f->ids == NULL && (f->ids = PyDict_New()) == NULL)) {
         Py_XDECREF(key);
         return -1;
     }
     if ((found = PyDict_GetItemWithError(f->ids, key)) != NULL) {
-        id = (int)PyLong_AsLong(found);
+        id = found == Py_None ? 0 : (int)PyLong_AsLong(found);   /* None: another thread is at it */
     }
-    else if (!PyErr_Occurred() && (id = add(arg)) > 0) {
-        number = PyLong_FromLong(id);
-        if (number == NULL || PyDict_SetItem(f->ids, key, number) < 0) {
-            id = -1;
-        }
+    else if (!PyErr_Occurred()) {
+        id = new_id(f->ids, key, add, arg);
     }
-    Py_XDECREF(number);
     Py_DECREF(key);
     return id;
 }
