@@ -339,6 +339,23 @@ add_callback(fp_future *f, PyObject *callback)
     return PyList_Append(f->callbacks, callback);
 }
 
+/* Take the last such callback out again: it could not be arranged that anybody runs it. An exception stays set. */
+static void
+withdraw_callback(fp_future *f, PyObject *callback)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    for (Py_ssize_t i = f->callbacks ? PyList_GET_SIZE(f->callbacks) - 1 : -1; i >= 0; i--) {
+        if (PyList_GET_ITEM(f->callbacks, i) == callback) {
+            if (PyList_SetSlice(f->callbacks, i, i + 1, NULL) < 0) {
+                PyErr_Clear();
+            }
+            break;
+        }
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
 /* Run and forget the callbacks: whoever takes the list runs it. What they raise is logged; beyond
  * Exception it leaves only if `in_caller`: the courier must live. */
 static int
@@ -930,7 +947,11 @@ future_add_done_callback(PyObject *self, PyObject *const *args, Py_ssize_t nargs
     if (fp_future_is_final(f)) {
         return call_callback(f, callback);
     }
-    if (add_callback(f, callback) < 0 || (f->task != NULL && !f->foreign && tell_courier(f) < 0)) {
+    if (add_callback(f, callback) < 0) {
+        return NULL;
+    }
+    if (f->task != NULL && !f->foreign && tell_courier(f) < 0) {
+        withdraw_callback(f, callback);
         return NULL;
     }
     if (fp_future_is_final(f) && run_callbacks(f, true) < 0) {
