@@ -155,7 +155,7 @@ hand_out(fp_waitset *ws, fp_node *node)
     if (!fp_future_is_final((fp_future *)f)) {
         PyObject *r = PyObject_CallMethod(f, "exception", NULL);
         Py_XDECREF(r);
-        if (r == NULL && !PyErr_ExceptionMatches(PyExc_Exception)) {
+        if (r == NULL && (!PyErr_ExceptionMatches(PyExc_Exception) || !fp_future_is_final((fp_future *)f))) {
             Py_DECREF(f);
             return NULL;
         }
