@@ -9,7 +9,7 @@ from multiprocessing.process import BaseProcess
 from typing import Any
 
 from fastpool.errors import pool_broken
-from fastpool.launching import Team
+from fastpool.launching import MOST_REFUSALS, Team
 from fastpool.worker import Bounds
 
 
@@ -86,7 +86,7 @@ class ExecutorTeam(Team):
         while not (pool.broken or self.ended or self.failures.hopeless) and pool.started < self.wanted:
             obstacle = self._obstacle_to_replacement() or self._start_replacement()
             if obstacle is not None:
-                if pool.started == 0:
+                if pool.started == 0 and (not self.survives or self.no_more_workers or self.refusals >= MOST_REFUSALS):
                     self.break_(pool_broken(obstacle))
                 return
 
@@ -94,7 +94,9 @@ class ExecutorTeam(Team):
         """None, or why it could not be started."""
         try:
             self.start_worker()
+            self.refusals = 0
         except Exception as error:
+            self.refusals += 1
             return (
                 "A replacement worker process could not be started, leaving the pool without workers to run the "
                 f"remaining work: {error!r}"

@@ -52,6 +52,9 @@ MOST_NESTED = 6
 LOOK_AT_MEMORY = 0.05
 LOOK_AT_LEAVERS = 1.0
 
+#: Times, a second apart, that the system may refuse the only worker of a pool before the pool breaks.
+MOST_REFUSALS = 5
+
 #: Seconds that a worker has to end after its last task, if there is no other and tasks wait.
 LEAVE_WITHIN = 5.0
 
@@ -153,6 +156,8 @@ class Team:
         self.template: Template | None = None
         #: By index: pidfds of the processes that a worker had started when it was told to end.
         self.heirs: dict[int, list[int]] = {}
+        #: How often in succession the system has refused a worker that was to take another's place.
+        self.refusals = 0
         #: By index: when a worker was first seen to have taken its last task.
         self.leaving: dict[int, float] = {}
         self.failures = StartFailures(size)
@@ -225,7 +230,7 @@ class Team:
         finally:
             set_spawning_popen(outer)
         self.by_index[index] = process
-        self.failures.note_start(process.pid)
+        self.failures.note_start(index)
         self.has_started(process)
         return index
 
@@ -291,7 +296,7 @@ class Team:
         self.leaving.pop(index, None)
         ended = self.pool.reap(index, process.pid, process.exitcode, peak, out_of_memory, crash)
         how, error = ended
-        self.failures.note_end(process.pid, process.exitcode, how)
+        self.failures.note_end(index, process.exitcode, how, self.pool.served)
         self.has_ended(process, how, error)
         if self.survives and self.failures.hopeless and self.pool.ready == 0:
             self.pool.break_(error or pickle.dumps(worker_died(process.pid, process.exitcode, None, how == "idle")))
@@ -316,7 +321,9 @@ class Team:
     @property
     def look_every(self) -> float | None:
         """Seconds between two looks at the workers; None: nothing is to be seen."""
-        return LOOK_AT_MEMORY if self.bounds.max_memory else LOOK_AT_LEAVERS if any(self.bounds) else None
+        if self.bounds.max_memory:
+            return LOOK_AT_MEMORY
+        return LOOK_AT_LEAVERS if any(self.bounds) or self.refusals else None
 
     def look_at_workers(self) -> None:
         """Condemn those that have become far too large, and kill those that go and do not come to an end."""

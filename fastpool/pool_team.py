@@ -11,7 +11,7 @@ from typing import Any
 
 from fastpool import forking, worker
 from fastpool.errors import pool_broken
-from fastpool.launching import Team
+from fastpool.launching import MOST_REFUSALS, Team
 
 
 def _weakly(hook: Callable[..., BaseProcess]) -> Callable[[], Callable[..., BaseProcess] | None]:
@@ -66,7 +66,9 @@ class PoolTeam(Team):
         try:
             self.start_worker()
         except Exception as error:
-            if not self.by_index:
+            self.refusals += 1
+            if not self.by_index and self.refusals >= MOST_REFUSALS:
                 self.break_(pool_broken(f"A replacement worker process could not be started: {error!r}"))
             return False
+        self.refusals = 0
         return True

@@ -15,18 +15,19 @@ class StartFailures:
     def __init__(self, size: int) -> None:
         self.size = size
         self.hopeless = False  # the next one would end in the same way
-        self._in_succession = 0
-        self._born: dict[int | None, float] = {}
+        self._in_succession = self._served = 0
+        self._born: dict[int, float] = {}  # by index
 
-    def note_start(self, pid: int | None) -> None:
+    def note_start(self, index: int) -> None:
         """A worker has been started."""
-        self._born[pid] = time.monotonic()
+        self._born[index] = time.monotonic()
 
-    def note_end(self, pid: int | None, exitcode: int | None, how: str) -> None:
-        """It has ended; `how`: see ``_core.Pool.reap``."""
-        life = time.monotonic() - self._born.pop(pid, 0.0)
+    def note_end(self, index: int, exitcode: int | None, how: str, served: int) -> None:
+        """It has ended; `how`: see ``_core.Pool.reap``; `served`: how many tasks have been, by all workers."""
+        life = time.monotonic() - self._born.pop(index, 0.0)
         killed = exitcode in (-signal.SIGKILL, -signal.SIGTERM)  # by somebody else: that says little about the next
-        useless = how == "unready" or (how == "idle" and life < _SHORT_LIFE and not killed)
+        progress, self._served = served > self._served, served
+        useless = how == "unready" or (how == "idle" and life < _SHORT_LIFE and not killed and not progress)
         self._in_succession = self._in_succession + 1 if useless else 0
         tries = 10 * self.size if killed else self.size
         self.hopeless = self._in_succession > tries

@@ -700,6 +700,16 @@ get_ready(PyObject *self, void *Py_UNUSED(closure))
 }
 
 static PyObject *
+get_served(PyObject *self, void *Py_UNUSED(closure))
+{
+    fp_pool *pool = as_pool(self)->pool;
+    pthread_mutex_lock(&pool->lock);
+    u64 served = pool->served;
+    pthread_mutex_unlock(&pool->lock);
+    return PyLong_FromUnsignedLongLong(served);
+}
+
+static PyObject *
 get_retired(PyObject *self, void *Py_UNUSED(closure))
 {
     const fp_pool *pool = as_pool(self)->pool;
@@ -729,6 +739,7 @@ static PyGetSetDef pool_getset[] = {
     {"broken", get_broken, NULL, PyDoc_STR("Has the pool broken?"), NULL},
     {"drained", get_drained, NULL, PyDoc_STR("Closed, and every task has ended?"), NULL},
     {"ready", get_ready, NULL, PyDoc_STR("Workers that take tasks."), NULL},
+    {"served", get_served, NULL, PyDoc_STR("Tasks that have ended, so far."), NULL},
     {"retired", get_retired, NULL, PyDoc_STR("The indices of workers that have taken their last task, and have not been reaped."), NULL},
     {"started", get_started, NULL, PyDoc_STR("Workers started and not reaped."), NULL},
     {NULL},

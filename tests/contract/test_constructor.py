@@ -41,10 +41,11 @@ def test_map_signature(lib, is_fastpool):
     assert found == wanted
 
 
-def test_shutdown_signature(lib):
+def test_shutdown_signature(lib, is_fastpool):
     found = parameters(lib.ProcessPoolExecutor.shutdown)
-    assert [str(parameter) for parameter in found] == ["self", "wait=True", "cancel_futures=False"]
-    assert found[2].kind is inspect.Parameter.KEYWORD_ONLY
+    wanted = ["self", "wait=True", "cancel_futures=False"]
+    assert [str(parameter) for parameter in found] == wanted + ["timeout=None"] * is_fastpool
+    assert all(parameter.kind is inspect.Parameter.KEYWORD_ONLY for parameter in found[2:])
 
 
 @pytest.mark.parametrize("workers", [0, -1, -100])

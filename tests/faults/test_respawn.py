@@ -279,3 +279,21 @@ def test_workers_that_die_while_they_are_idle_again_and_again(make_respawning):
     pool = make_respawning(2, initializer=end_soon)
     pool.submit(tasks.nothing).exception(PATIENCE)
     eventually(lambda: pool._broken)
+
+
+@pytest.mark.methods("fork")
+def test_a_worker_that_the_system_refuses_is_tried_again(make_respawning, monkeypatch):
+    pool, refused = make_respawning(2), []
+    pid = pool.submit(tasks.pid).result(PATIENCE)
+    os.kill(pool._team.template.pid, signal.SIGKILL)
+
+    def refuse():
+        refused.append(1)
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    monkeypatch.setattr(os, "fork", refuse)
+    os.kill(pid, signal.SIGKILL)
+    eventually(lambda: refused)
+    monkeypatch.undo()
+    eventually(lambda: len(pool._processes) == 2)
+    assert pool.submit(tasks.double, 2).result(PATIENCE) == 4
