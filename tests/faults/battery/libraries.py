@@ -5,6 +5,7 @@ import contextlib
 import importlib
 import multiprocessing
 import threading
+from multiprocessing import heap
 
 from battery.verdicts import NotPossible
 
@@ -221,6 +222,11 @@ class FastpoolPool(StandardPool):
 
 class Mpire(Library):
     features = Library.features - {"cancel", "shutdown without waiting"}
+
+    @classmethod
+    def warm_up(cls):
+        """multiprocessing's heap of shared values."""
+        heap.BufferWrapper(1)
 
     def __init__(self, method, workers, initializer=None, initargs=()):
         import mpire

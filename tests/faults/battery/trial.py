@@ -289,6 +289,12 @@ class Trial:
         time.sleep(PATIENCE)
         raise Wrong("it did not die")
 
+    def fork(self):
+        # The child would wait at its end for faulthandler's thread, which it does not have.
+        faulthandler.cancel_dump_traceback_later()
+        self._armed = 0.0
+        return os.fork()
+
     def reap(self, child):
         """A child that this program has forked ends, with exit code 0."""
         self.step("end of the forked child")

@@ -132,7 +132,7 @@ def program_stopped(trial):
     pool.begin(2, 0.2)
     pool.work(40)
     pid = os.getpid()
-    if not os.fork():
+    if not trial.fork():
         for signum in (signal.SIGSTOP, signal.SIGCONT):
             os.kill(pid, signum)
             time.sleep(0.5)

@@ -66,7 +66,7 @@ def forked(trial, child):
     pool = trial.pool()
     pool.begin(2, 0.4)
     pool.work()
-    pid = os.fork()
+    pid = trial.fork()
     if not pid:
         child(pool)
         os._exit(0)
