@@ -58,11 +58,15 @@ def parse():
     parser = argparse.ArgumentParser(prog="battery", description=__doc__)
     parser.add_argument("--library", action="append", choices=LIBRARIES, help="only this one; may be given again")
     parser.add_argument("--start-method", action="append", help="only this one; may be given again")
-    parser.add_argument("--row", action="append", help="only rows that have these words in their title; may be given again")
+    parser.add_argument(
+        "--row", action="append", help="only rows that have these words in their title; may be given again"
+    )
     parser.add_argument("--times", type=int, default=1, help="run each cell so often")
     parser.add_argument("--jobs", type=int, default=1, help="so many cells at a time")
     parser.add_argument("--verbose", action="store_true", help="show what the programs print that do not pass")
-    parser.add_argument("--results", type=pathlib.Path, help="add the results to this file; the table has what it holds, too")
+    parser.add_argument(
+        "--results", type=pathlib.Path, help="add the results to this file; the table has what it holds, too"
+    )
     parser.add_argument("--table", type=pathlib.Path, help="write all results into this file, as Markdown")
     return parser.parse_args()
 

@@ -3,6 +3,7 @@
 import contextlib
 import ctypes
 import dataclasses
+import functools
 import json
 import os
 import pathlib
@@ -33,11 +34,10 @@ class Result:
 
 def run(library, method, title):
     """One cell."""
-    row = ROWS[title]
-    if method not in LIBRARIES[library].methods or method not in row.methods:
+    if method not in LIBRARIES[library].methods:
         return Result("-", f"no {method}", 0, "")
     with tempfile.TemporaryDirectory(prefix="battery") as folder:
-        return Cell(pathlib.Path(folder), row).run(library, method)
+        return Cell(pathlib.Path(folder), ROWS[title]).run(library, method)
 
 
 class Cell:
@@ -70,7 +70,9 @@ class Cell:
 
     def _environment(self):
         path = os.pathsep.join(map(str, (FAULTS, FAULTS.parent)))
-        return {**os.environ, "PYTHONPATH": path, "TMPDIR": str(self.temporary), **self.row.environment}
+        # Many programs that import the same: compiled once, wherever that is not wanted in the source's own folders.
+        compiled = {"PYTHONDONTWRITEBYTECODE": "", "PYTHONPYCACHEPREFIX": _compiled().name}
+        return {**os.environ, **compiled, "PYTHONPATH": path, "TMPDIR": str(self.temporary), **self.row.environment}
 
     def _judge(self, program, shared):
         try:
@@ -112,6 +114,11 @@ class Cell:
             if time.monotonic() > until:
                 return "leaks", ", ".join(left)
             time.sleep(0.02)
+
+
+@functools.cache
+def _compiled():
+    return tempfile.TemporaryDirectory(prefix="battery-compiled")
 
 
 def session(leader):

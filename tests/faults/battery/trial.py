@@ -174,7 +174,9 @@ class Pool:
         found = set()
 
         def look():
-            found.update(call.outcome()[0] for call in [self.call(jobs.pid_after, 0.02, expect=Ends()) for _ in range(2 * count)])
+            found.update(
+                call.outcome()[0] for call in [self.call(jobs.pid_after, 0.02, expect=Ends()) for _ in range(2 * count)]
+            )
             found.discard(None)
             return len(found) >= count
 
@@ -318,7 +320,9 @@ def holdings():
     gc.collect()
     maps = pathlib.Path("/proc/self/maps").read_text().splitlines()
     return {
-        "processes": sorted(pid for pid in processes.descendants() if not any(k in processes.command(pid) for k in KEPT)),
+        "processes": sorted(
+            pid for pid in processes.descendants() if not any(k in processes.command(pid) for k in KEPT)
+        ),
         "descriptors": sorted(kind.split(":")[0].split(" (")[0] for kind in processes.open_files().values()),
         "mappings": sum("memfd" in line or "/dev/shm" in line for line in maps),
         "threads": sorted(thread.name for thread in threading.enumerate() if not thread.daemon),
@@ -330,7 +334,11 @@ def check_holdings(trial, before):
     until = time.monotonic() + PATIENCE
     while (after := holdings()) != before:
         if time.monotonic() > until:
-            raise Leaks(", ".join(_difference(what, before[what], after[what]) for what in before if before[what] != after[what]))
+            raise Leaks(
+                ", ".join(
+                    _difference(what, before[what], after[what]) for what in before if before[what] != after[what]
+                )
+            )
         time.sleep(0.02)
 
 

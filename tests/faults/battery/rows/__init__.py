@@ -4,8 +4,6 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from battery.libraries import START_METHODS
-
 
 @dataclasses.dataclass
 class Row:
@@ -14,7 +12,6 @@ class Row:
     theme: str
     limit: float = 25  # seconds that its program may take
     environment: dict[str, str] = dataclasses.field(default_factory=dict)
-    methods: tuple[str, ...] = (*START_METHODS, "loky")
 
 
 ROWS: dict[str, Row] = {}
@@ -31,14 +28,14 @@ def row(title, **facts):
     return register
 
 
-from battery.rows import (  # noqa: E402, F401  # in the order of the table
-    deaths,
-    pickling,
-    exceptions,
+from battery.rows import (  # noqa: E402, F401
     callbacks,
-    initializers,
-    program,
+    deaths,
     ends,
-    many,
+    exceptions,
+    initializers,
     limits,
+    many,
+    pickling,
+    program,
 )

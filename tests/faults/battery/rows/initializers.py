@@ -44,5 +44,3 @@ def hangs(trial):
 def slow(trial):
     trial.need("initializer")
     trial.pool(initializer=time.sleep, initargs=(1,)).work()
-
-

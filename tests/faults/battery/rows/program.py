@@ -7,7 +7,8 @@ import sys
 import threading
 import time
 
-from battery import jobs, trial as trials
+from battery import jobs
+from battery import trial as trials
 from battery.rows import row
 from battery.trial import Ends, Value
 
