@@ -320,13 +320,16 @@ def holdings():
     gc.collect()
     maps = pathlib.Path("/proc/self/maps").read_text().splitlines()
     return {
-        "processes": sorted(
-            pid for pid in processes.descendants() if not any(k in processes.command(pid) for k in KEPT)
-        ),
+        "processes": sorted(pid for pid in processes.descendants() if not _is_kept(pid)),
         "descriptors": sorted(kind.split(":")[0].split(" (")[0] for kind in processes.open_files().values()),
         "mappings": sum("memfd" in line or "/dev/shm" in line for line in maps),
         "threads": sorted(thread.name for thread in threading.enumerate() if not thread.daemon),
     }
+
+
+def _is_kept(pid):
+    """A fork server's children have its command, but another parent."""
+    return processes.status(pid).get("PPid") == str(os.getpid()) and any(name in processes.command(pid) for name in KEPT)
 
 
 def check_holdings(trial, before):

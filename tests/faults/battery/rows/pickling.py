@@ -1,5 +1,6 @@
 """What does not pickle or unpickle, on either side."""
 
+import importlib.util
 import os
 import signal
 import sys
@@ -7,6 +8,7 @@ import sys
 from battery import jobs
 from battery.rows import row
 from battery.trial import Dies, Either, Fails, Value
+from battery.verdicts import NotPossible
 
 
 def among_others(trial, function, *args, expect):
@@ -35,6 +37,8 @@ def lambda_alone(trial):
 
 @row("a lambda, with cloudpickle")
 def lambda_by_value(trial):
+    if importlib.util.find_spec("cloudpickle") is None:
+        raise NotPossible("cloudpickle is not installed")
     among_others(trial, lambda: 42, expect=Value(42) if trial.library.by_value else Either(Value(42), Fails()))
 
 
