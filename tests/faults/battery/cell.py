@@ -35,7 +35,11 @@ def main(library, method, title):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     report = Report(os.path.abspath("report"))
     program = os.getpid()
-    start_what_stays(library, method)
+    try:
+        start_what_stays(library, method)
+    except ImportError as error:
+        report.verdict("-", f"it needs {error.name}")
+        return
     trial = trials.Trial(LIBRARIES[library], method, report)
     before = trials.holdings()
     try:
@@ -71,12 +75,6 @@ def start_what_stays(library, method):
         resource_tracker.ensure_running()
     if method == "forkserver":
         forkserver.ensure_running()
-    if method == "loky":
-        from joblib.externals.loky.backend import resource_tracker as joblibs
-        from loky.backend import resource_tracker as lokys
-
-        for tracker in (joblibs, lokys):
-            tracker.ensure_running()
 
 
 if __name__ == "__main__":

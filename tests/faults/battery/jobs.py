@@ -54,8 +54,6 @@ def signal_self(signum):
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     faulthandler.disable()  # no stacks on the terminal
-    if signum != signal.SIGKILL:
-        signal.signal(signum, signal.SIG_DFL)
     os.kill(os.getpid(), signum)
     time.sleep(600)
 

@@ -126,6 +126,12 @@ class Loky(Executor):
     methods = ("loky",)
     by_value = True
 
+    @classmethod
+    def warm_up(cls):
+        from loky.backend import resource_tracker
+
+        resource_tracker.ensure_running()
+
     def __init__(self, method, workers, initializer=None, initargs=()):
         import loky
 
@@ -180,6 +186,9 @@ class Pebble(Library):
         import pebble
 
         return isinstance(error, pebble.ProcessExpired)
+
+    def is_break(self, error):
+        return super().is_break(error) or "error within the Pool" in str(error)
 
 
 # ---------------------------------------------------------------------- pools with results
@@ -298,6 +307,12 @@ class Joblib(Library):
     features = frozenset[str]()
     batches = True
     by_value = True
+
+    @classmethod
+    def warm_up(cls):
+        from joblib.externals.loky.backend import resource_tracker
+
+        resource_tracker.ensure_running()
 
     def __init__(self, method, workers, initializer=None, initargs=()):
         if initializer:

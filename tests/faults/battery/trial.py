@@ -68,7 +68,7 @@ class Dies:
         if error is None:
             raise Wrong(f"no exception, but {str(value)[:80]}")
         if not pool.library.is_death(error):
-            raise Wrong(f"a death is told as {describe(error)}")
+            raise (Breaks if pool.library.is_break(error) else Wrong)(f"a death is told as {describe(error)}")
 
 
 class Either:
@@ -329,7 +329,9 @@ def holdings():
 
 def _is_kept(pid):
     """A fork server's children have its command, but another parent."""
-    return processes.status(pid).get("PPid") == str(os.getpid()) and any(name in processes.command(pid) for name in KEPT)
+    return processes.status(pid).get("PPid") == str(os.getpid()) and any(
+        name in processes.command(pid) for name in KEPT
+    )
 
 
 def check_holdings(trial, before):
