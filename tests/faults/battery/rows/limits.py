@@ -7,6 +7,7 @@ import pathlib
 import resource
 import signal
 import time
+from multiprocessing import forkserver
 
 from battery import jobs
 from battery.rows import row
@@ -53,6 +54,7 @@ def descriptors_at_start(trial):
         used = max(int(name) for name in os.listdir("/proc/self/fd"))
         with limit(resource.RLIMIT_NOFILE, used + spare):
             try_one(trial)
+    time.sleep(0.3)  # a fork server that was cut short may be ending; the next pool starts another one
     fresh_pool_works(trial)
 
 
@@ -79,7 +81,7 @@ def descriptors_at_death(trial):
 
 
 # ---------------------------------------------------------------------------- processes
-def become_somebody():
+def become_somebody(method):
     """A user of whom nobody else is, but who may read what this user may: root has no limit of processes."""
     if os.getuid() != 0:
         raise NotPossible("only root can become somebody who has no other processes")
@@ -93,6 +95,9 @@ def become_somebody():
     for capability in (1, 2):
         libc.prctl(47, 2, capability, 0, 0)  # PR_CAP_AMBIENT_RAISE: for programs that workers start with, too
     libc.prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: /proc/self stays ours
+    if method == "forkserver":  # what it forks is to be ours, too
+        forkserver._forkserver._stop()
+        forkserver.ensure_running()
 
 
 def tasks_of_user():
@@ -107,7 +112,7 @@ def tasks_of_user():
 
 @row("processes at their limit when a pool starts", limit=60)
 def processes_at_start(trial):
-    become_somebody()
+    become_somebody(trial.method)
     fresh_pool_works(trial)
     for spare in (0, 1, 2, 3, 4):
         with limit(resource.RLIMIT_NPROC, tasks_of_user() + spare):
@@ -117,7 +122,7 @@ def processes_at_start(trial):
 
 @row("processes at their limit when a worker dies")
 def processes_at_death(trial):
-    become_somebody()
+    become_somebody(trial.method)
     pool = trial.pool()
     pids = pool.begin(2, 600, expect=Dies())
     pool.useless = True
