@@ -19,6 +19,10 @@ KNOWN = {
     "descriptors at their limit when a worker dies": ("leaks", PIPES),
     "processes at their limit when a pool starts": ("leaks", PIPES),
     "processes at their limit when a worker dies": ("leaks", PIPES),
+    "processes at their limit when one of two workers dies: later there are two again": (
+        "wrong",
+        "a replacement that the system refuses is not tried again before another worker ends",
+    ),
     "memory at its limit: a large result, in a worker": ("breaks", "a worker maps shared memory after its initializer"),
 }
 

@@ -1,5 +1,6 @@
 """What a row works with: pools whose calls know what is expected of them, and a limit on every wait."""
 
+import collections
 import contextlib
 import faulthandler
 import gc
@@ -322,7 +323,7 @@ def holdings():
     return {
         "processes": sorted(pid for pid in processes.descendants() if not _is_kept(pid)),
         "descriptors": sorted(kind.split(":")[0].split(" (")[0] for kind in processes.open_files().values()),
-        "mappings": sum("memfd" in line or "/dev/shm" in line for line in maps),
+        "mappings": ["shared" for line in maps if "memfd" in line or "/dev/shm" in line],
         "threads": sorted(thread.name for thread in threading.enumerate() if not thread.daemon),
     }
 
@@ -337,23 +338,18 @@ def _is_kept(pid):
 def check_holdings(trial, before):
     trial.step("end of what the pool has")
     until = time.monotonic() + PATIENCE
-    while (after := holdings()) != before:
+    while left := _left(before, holdings()):
         if time.monotonic() > until:
-            raise Leaks(
-                ", ".join(
-                    _difference(what, before[what], after[what]) for what in before if before[what] != after[what]
-                )
-            )
+            raise Leaks(", ".join(left))
         time.sleep(0.02)
 
 
-def _difference(what, before, after):
-    if what == "descriptors":
-        rest = list(after)
-        for one in before:
-            if one in rest:
-                rest.remove(one)
-        return f"{len(after) - len(before)} descriptors ({', '.join(sorted(set(rest)))})"
-    if isinstance(after, int):
-        return f"{after - before} {what}"
-    return f"{len(set(after) - set(before)) or len(after) - len(before)} {what}"
+def _left(before, after):
+    """What there is more of, in words."""
+    left = []
+    for what in before:
+        more = collections.Counter(after[what]) - collections.Counter(before[what])
+        kinds = f" ({', '.join(sorted(more))})" if what == "descriptors" else ""
+        if more:
+            left.append(f"{more.total()} {what}{kinds}")
+    return left

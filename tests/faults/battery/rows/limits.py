@@ -11,8 +11,10 @@ from multiprocessing import forkserver
 
 from battery import jobs
 from battery.rows import row
+from battery.rows.deaths import kill_all
 from battery.trial import Dies, Either, Ends, Fails, Value
-from battery.verdicts import NotPossible
+from battery.verdicts import Hangs, NotPossible, Wrong
+from support import processes
 
 LARGE = 200 << 20
 
@@ -110,12 +112,30 @@ def tasks_of_user():
     return count
 
 
+@contextlib.contextmanager
+def limit_processes(most):
+    """For this program, and for those that it may have start others: a fork server, a template."""
+    old = resource.getrlimit(resource.RLIMIT_NPROC)
+    programs = [os.getpid(), *processes.descendants()]
+
+    def set_all(limits):
+        for pid in programs:
+            with contextlib.suppress(OSError):  # it has ended, or it is the resource tracker, still the old user's
+                resource.prlimit(pid, resource.RLIMIT_NPROC, limits)
+
+    set_all((most, old[1]))
+    try:
+        yield
+    finally:
+        set_all(old)
+
+
 @row("processes at their limit when a pool starts", limit=60)
 def processes_at_start(trial):
     become_somebody(trial.method)
     fresh_pool_works(trial)
     for spare in (0, 1, 2, 3, 4):
-        with limit(resource.RLIMIT_NPROC, tasks_of_user() + spare):
+        with limit_processes(tasks_of_user() + spare):
             try_one(trial)
     fresh_pool_works(trial)
 
@@ -126,11 +146,26 @@ def processes_at_death(trial):
     pool = trial.pool()
     pids = pool.begin(2, 600, expect=Dies())
     pool.useless = True
-    with limit(resource.RLIMIT_NPROC, 1):
+    with limit_processes(1):
         for pid in pids:
             os.kill(pid, signal.SIGKILL)
         pool.wait()
         time.sleep(0.1)
+
+
+@row("processes at their limit when one of two workers dies: later there are two again")
+def processes_at_one_death(trial):
+    become_somebody(trial.method)
+    pool = trial.pool()
+    pids = pool.pids()
+    with limit_processes(1):
+        kill_all(pool, pids[:1])
+        time.sleep(0.5)
+    if pool.library.survives:
+        try:
+            pool.pids()
+        except Hangs:
+            raise Wrong("the worker is never replaced") from None
 
 
 # ------------------------------------------------------------------------------- memory
