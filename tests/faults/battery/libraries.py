@@ -272,13 +272,19 @@ class Batch:
     """The calls made until somebody asks for a result: one Parallel."""
 
     def __init__(self, workers):
-        self.workers, self.calls, self.thread = workers, [], None
+        self.workers, self.calls, self.started, self.thread = workers, [], False, None
         self.values, self.error = None, None
 
     def start(self):
-        if self.thread is None:
-            self.thread = threading.Thread(target=self._run, daemon=True)
-            self.thread.start()
+        if self.started:
+            return
+        self.started, thread = True, threading.Thread(target=self._run, daemon=True)
+        try:
+            thread.start()
+        except RuntimeError as error:  # no more threads: a submit() would say so
+            self.error = error
+        else:
+            self.thread = thread
 
     def _run(self):
         import joblib
@@ -296,9 +302,10 @@ class BatchHandle:
 
     def outcome(self, seconds):
         self.batch.start()
-        self.batch.thread.join(seconds)
-        if self.batch.thread.is_alive():
-            return None
+        if self.batch.thread is not None:
+            self.batch.thread.join(seconds)
+            if self.batch.thread.is_alive():
+                return None
         return (None, self.batch.error) if self.batch.error else (self.batch.values[self.index], None)
 
 
@@ -322,7 +329,7 @@ class Joblib(Library):
     def submit(self, function, args, callback):
         if callback:
             raise NotPossible("callbacks")
-        if self.batch.thread is not None:
+        if self.batch.started:
             self.batch = Batch(self.workers)
         self.batch.calls.append((function, args))
         return BatchHandle(self.batch, len(self.batch.calls) - 1)

@@ -4,6 +4,7 @@ import collections
 import importlib.metadata
 import itertools
 import platform
+import textwrap
 
 from battery.libraries import LIBRARIES
 from battery.rows import ROWS
@@ -66,15 +67,16 @@ def write(path, results):
 
 def _lines(results):
     versions = ", ".join(f"{library} {importlib.metadata.version(name)}" for library, name in DISTRIBUTIONS.items())
-    yield HEAD.format(
+    head = HEAD.format(
         system=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
         versions=versions,
         methods="; ".join(
-            f"{' and '.join(libraries)}: {', '.join(methods)}" for methods, libraries in _measured(results).items()
+            f"{', '.join(methods)} for {', '.join(names)}" for methods, names in _measured(results).items()
         ),
         patience=PATIENCE,
     )
+    yield from (textwrap.fill(paragraph, 120, break_on_hyphens=False) + "\n" for paragraph in head.split("\n\n"))
     libraries = [library for library in LIBRARIES if any(cell[0] == library for cell in results)]
     titles = sorted({cell[2] for cell in results}, key=_order)
     yield from _sums(results, libraries)

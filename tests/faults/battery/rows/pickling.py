@@ -56,8 +56,11 @@ def result_exits(trial):
 def result_crashes(trial):
     pool = trial.pool()
     pool.begin(1, 1)
-    call = pool.call(jobs.make_when_unpickled, jobs.signal_self, signal.SIGSEGV, expect=Fails())
-    trial.die(-signal.SIGSEGV, call.outcome)
+
+    def submit_and_wait():
+        pool.call(jobs.make_when_unpickled, jobs.signal_self, signal.SIGSEGV, expect=Fails()).outcome()
+
+    trial.die(-signal.SIGSEGV, submit_and_wait)
 
 
 @row("an argument that raises when unpickled")
