@@ -1,6 +1,7 @@
 """The exceptions of fastpool, and what the C core calls to make them."""
 
 import signal
+import threading
 from collections.abc import Callable
 from concurrent.futures import _base
 from concurrent.futures.process import BrokenProcessPool, _RemoteTraceback
@@ -186,14 +187,18 @@ def log_callback(future: Any, error: BaseException) -> None:
 def tell_waiters(future: Any) -> None:
     """Its outcome is there, but memory ran out while those were told who wait for it the standard library's way."""
     cancelled = future.cancelled()
+    if threading.current_thread().name == "fastpool-courier":  # there nobody is in the middle of something else
+        while future._condition._is_owned():
+            future._condition.release()  # there was no memory for that, either
     with future._condition:
         for waiter in future._waiters:
-            if not any(told is future for told in waiter.finished_futures):
-                if cancelled:
-                    waiter.add_cancelled(future)
-                elif future._exception is None:
-                    waiter.add_result(future)
-                else:
-                    waiter.add_exception(future)
+            if any(told is future for told in waiter.finished_futures):
+                waiter.event.set()  # perhaps too early, but not never
+            elif cancelled:
+                waiter.add_cancelled(future)
+            elif future._exception is None:
+                waiter.add_result(future)
+            else:
+                waiter.add_exception(future)
         future._condition.notify_all()
     future._invoke_callbacks()
