@@ -58,12 +58,6 @@ waitset_dealloc(PyObject *self)
     Py_DECREF(type);
 }
 
-static bool
-is_native_pending(fp_future *f)
-{
-    return f->task != NULL && !f->foreign && !fp_future_is_final(f);
-}
-
 /* Wait natively for every future of ws->futures. */
 static int
 start_waiting(fp_waitset *ws)
@@ -100,7 +94,7 @@ sort_futures(fp_state *st, fp_waitset *ws, PyObject *futures, PyObject *done)
         else if (fp_future_is_final(f)) {
             rc = PyList_Append(done, item) < 0 ? -1 : 1;
         }
-        else if (!is_native_pending(f) || (ws->pool != NULL && ws->pool != f->pool)) {
+        else if (f->task == NULL || f->foreign || (ws->pool != NULL && ws->pool != f->pool)) {
             rc = 0;
         }
         else if (fp_refuse_after_fork(f->pool->pool)) {
