@@ -89,6 +89,7 @@ class ExecutorTeam(Team):
                 if pool.started == 0 and (not self.survives or self.no_more_workers or self.refusals >= MOST_REFUSALS):
                     self.break_(pool_broken(obstacle))
                 return
+        self.refusals = 0
 
     def _start_replacement(self) -> str | None:
         """None, or why it could not be started."""

@@ -10,12 +10,12 @@ _SHORT_LIFE = 1.0
 
 
 class StartFailures:
-    """Counts them in succession. A pool that replaces its workers would start them for ever."""
+    """Counts them in succession, those that were killed apart. A pool that replaces its workers would start them for ever."""
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.hopeless = False  # the next one would end in the same way
-        self._in_succession = self._served = 0
+        self._killed = self._by_themselves = self._served = 0
         self._born: dict[int, float] = {}  # by index
 
     def note_start(self, index: int) -> None:
@@ -28,6 +28,10 @@ class StartFailures:
         killed = exitcode in (-signal.SIGKILL, -signal.SIGTERM)  # by somebody else: that says little about the next
         progress, self._served = served > self._served, served
         useless = how == "unready" or (how == "idle" and life < _SHORT_LIFE and not killed and not progress)
-        self._in_succession = self._in_succession + 1 if useless else 0
-        tries = 10 * self.size if killed else self.size
-        self.hopeless = self._in_succession > tries
+        if not useless:
+            self._killed = self._by_themselves = 0
+        elif killed:
+            self._killed += 1
+        else:
+            self._by_themselves += 1
+        self.hopeless = self._by_themselves > self.size or self._killed > 10 * self.size
