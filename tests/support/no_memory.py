@@ -229,6 +229,7 @@ def check_rounds(world, count, seconds, name):
             result = None
             done += 1
         check_objects(world, name, before)
+        sys._clear_type_cache()
         totals[quarter] = getattr(sys, "gettotalrefcount", int)()
     # what grows with each round grows in every quarter by as much at least
     assert any(totals[i] < totals[i - 1] + done for i in range(1, QUARTERS)), f"{name}: references are left: {totals}"

@@ -43,6 +43,7 @@ IN_PYTHON = (
     "ProcessPoolExecutor.submit by value",
     "ProcessPoolExecutor.submit of an instance",
     "ProcessPoolExecutor.submit of what cannot be pickled",
+    "ProcessPoolExecutor.submit of what is too large",
     "ProcessPoolExecutor.submit, and the result",
     "ProcessPoolExecutor.terminate_workers",
     "Shared.__reduce_ex__",
