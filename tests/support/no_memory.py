@@ -53,6 +53,10 @@ class Library:
         self.failed.restype = self.live.restype = self.fail_no_more.restype = ctypes.c_long
 
 
+#: The cache of types holds the names that were looked for last.
+clear_caches = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
+
+
 def call(function):
     return function()
 
@@ -164,7 +168,7 @@ def check_leaks(world, library, name, usual, numbers, length):
     for i in range(MOST_SWEEPS):
         sweep(world, library, name, usual, numbers, length)
         check_objects(world, name, before)
-        sys._clear_type_cache()  # it holds the names that were looked for last
+        clear_caches()
         live[i] = library.live()
         if i > 0 and live[i] <= live[i - 1]:
             return
@@ -229,7 +233,7 @@ def check_rounds(world, count, seconds, name):
             result = None
             done += 1
         check_objects(world, name, before)
-        sys._clear_type_cache()
+        clear_caches()
         totals[quarter] = getattr(sys, "gettotalrefcount", int)()
     # what grows with each round grows in every quarter by as much at least
     assert any(totals[i] < totals[i - 1] + done for i in range(1, QUARTERS)), f"{name}: references are left: {totals}"
