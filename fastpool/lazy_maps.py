@@ -381,7 +381,11 @@ class IMapIterator(multiprocessing.pool.IMapIterator, Generic[_T]):  # type: ign
         self._line = Line(self._calls(pool), bound, low)
         self._feeder = Feeder(pool, submit, items, self._line)
         pool._feeds(self._feeder)
-        weakref.finalize(self, self._feeder.abandon, self._exact).atexit = False
+        try:
+            weakref.finalize(self, self._feeder.abandon, self._exact).atexit = False
+        except BaseException:
+            self._feeder.stop()  # nobody will have this iterator, and the Pool would wait for the end of its input
+            raise
 
     def _calls(self, pool: Pool) -> _Sorted | _AsCompleted:
         return _Sorted()
