@@ -22,7 +22,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from multiprocessing import popen_fork, resource_tracker
+from multiprocessing import forkserver, popen_fork, resource_tracker
 from multiprocessing.context import BaseContext, get_spawning_popen, set_spawning_popen
 from multiprocessing.process import BaseProcess
 from traceback import walk_tb
@@ -87,10 +87,13 @@ def _interrupts_blocked(start_method: str | None) -> Iterator[None]:
 def _close_pipes_of(error: OSError) -> None:
     """What multiprocessing leaves open if the system refuses the fork, or the second pipe: only its frame knows them."""
     for frame, _ in walk_tb(error.__traceback__):
-        if frame.f_code is popen_fork.Popen._launch.__code__:  # type: ignore[attr-defined]
-            for name in ("parent_r", "child_w", "child_r", "parent_w"):
-                if name in frame.f_locals:
-                    os.close(frame.f_locals[name])
+        code, found = frame.f_code, frame.f_locals
+        by_fork = code is popen_fork.Popen._launch.__code__  # type: ignore[attr-defined]
+        by_server = code is forkserver.ForkServer.connect_to_new_process.__code__ and "child_r" not in found  # else it does
+        if by_fork or by_server:
+            for pipe_end in ("parent_r", "child_w", "child_r", "parent_w"):
+                if pipe_end in found:
+                    os.close(found[pipe_end])
 
 
 def _pid_of(process: BaseProcess | None) -> int:

@@ -141,6 +141,7 @@ class Pool(_StandardPool):
             raise TypeError("initializer must be a callable")
         self._processes = processes
         self._feeders: set[Feeder] = set()
+        self._submitting: set[object] = set()  # maps whose chunks are being submitted
         self._start()
 
     def _start(self) -> None:
@@ -218,7 +219,14 @@ class Pool(_StandardPool):
         if length == 0:
             chunksize = 0
         star = mapper is not multiprocessing.pool.mapstar  # type: ignore[attr-defined]
-        chunks = list(self._submit_chunks(func, items, chunksize, star)) if chunksize > 0 else []
+        this = object()
+        self._submitting.add(this)  # who closes the Pool meanwhile leaves that to the last of these
+        try:
+            self._check_running()
+            chunks = list(self._submit_chunks(func, items, chunksize, star)) if chunksize > 0 else []
+        finally:
+            self._submitting.discard(this)
+            self._close_if_fed()
         return MapResult(self._itself, chunks, chunksize, length, callback, error_callback)
 
     def _submit_chunks(
@@ -335,8 +343,8 @@ class Pool(_StandardPool):
 
     # ---------------------------------------------------------------- the end
     def _close_if_fed(self) -> None:
-        """The core takes tasks until the last input has been read."""
-        if self._state == CLOSE and not self._feeders:
+        """The core takes tasks until the last input has been read, and the last map has all of its chunks there."""
+        if self._state == CLOSE and not self._feeders and not self._submitting:
             self._team.pool.close()
 
     @_or_standard

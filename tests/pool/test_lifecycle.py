@@ -444,3 +444,19 @@ def test_join_after_one_that_was_interrupted(make_pool, gate):
     pool.join()
     assert result.ready() and result.get() == 5 and not any(processes.alive(worker.pid) for worker in pool._pool)
     opener.join()
+
+
+def test_closed_while_a_map_is_submitted(make_pool, lib):
+    """All of it is run, or none: not its first chunks alone."""
+    pool = make_pool(2)
+
+    class Items(list):
+        def __iter__(self):
+            for number in range(40):
+                if number == 20:
+                    pool.close()
+                yield number
+
+    assert pool.map(abs, Items(range(40)), 1) == list(range(40))
+    with pytest.raises(ValueError, match="Pool not running"):
+        pool.map(abs, [1])
