@@ -9,20 +9,8 @@ from battery.runner import own_shared_memory, run
 
 KINDS = ("fastpool", "fastpool-respawn", "fastpool-Pool")
 
-PIPES = (
-    "multiprocessing leaves the pipes of a process that the system would not start (the standard pools leave them, too)"
-)
-
 #: Rows that do not pass yet: what they come to, and why.
 KNOWN = {
-    "descriptors at their limit when a pool starts": ("leaks", PIPES),
-    "descriptors at their limit when a worker dies": ("leaks", PIPES),
-    "processes at their limit when a pool starts": ("leaks", PIPES),
-    "processes at their limit when a worker dies": ("leaks", PIPES),
-    "processes at their limit when one of two workers dies: later there are two again": (
-        "wrong",
-        "a replacement that the system refuses is not tried again before another worker ends",
-    ),
     "memory at its limit: a large result, in a worker": ("breaks", "a worker maps shared memory after its initializer"),
 }
 
