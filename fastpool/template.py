@@ -118,10 +118,9 @@ class Template:
     def end(self) -> None:
         """No more workers."""
         self.gone = True
-        self._channel.close()
-        if self.pid:
+        if self._channel.fileno() >= 0:  # once: then the number is free for others
+            self._channel.close()
             _end(self.pid)
-            self.pid = 0
 
 
 def _end(pid: int) -> None:
