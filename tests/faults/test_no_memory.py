@@ -55,8 +55,17 @@ ELSEWHERE = {
 NAMES = {"ExecutorBase": "ProcessPoolExecutor", "FutureBase": "Future"}
 
 
+#: 3.12 and 3.13 crash in a generator of which an allocation fails, without fastpool as well: nothing in Python is tried.
+PYTHON_CRASHES = sys.version_info[:2] in ((3, 12), (3, 13))
+
+
 def group(prefixes):
     return [name for name in OPERATIONS if name.replace(".", " ").split()[0] in prefixes]
+
+
+def may_fail(prefixes):
+    left_out = (*IN_PYTHON, "as_completed") if PYTHON_CRASHES else ()
+    return [name for name in group(prefixes) if not name.startswith(left_out)]
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +98,7 @@ def try_failures(library, *names):
 
 @pytest.mark.parametrize("prefixes", GROUPS.values(), ids=GROUPS)
 def test_allocations_that_fail(library, prefixes):
-    try_failures(library, *group(prefixes))
+    try_failures(library, *may_fail(prefixes))
 
 
 def test_allocations_that_fail_in_the_courier(library):

@@ -9,7 +9,6 @@ import contextlib
 import functools
 import itertools
 import os
-import pathlib
 import pickle
 import tempfile
 import time
@@ -114,7 +113,8 @@ class World:
 
     def __init__(self):
         self.folder = tempfile.TemporaryDirectory()
-        self.gates = itertools.count()
+        self.gate = os.path.join(self.folder.name, "gate")  # the same each time: 3.12 keeps the names of paths for ever
+        self.numbers = itertools.count()
         self.things = Things()
         self.executor = fastpool.ProcessPoolExecutor(2)
         self.single = fastpool.ProcessPoolExecutor(1, on_worker_death="respawn", shared_memory=16 << 20)
@@ -146,7 +146,7 @@ class World:
     @contextlib.contextmanager
     def busy(self, submit=None):
         """The only worker has something to do, and what is submitted waits."""
-        gate = Gate(pathlib.Path(self.folder.name, str(next(self.gates))))
+        gate = Gate(self.gate)
         future = (submit or self.single.submit)(tasks.pass_through, gate)
         while not future.running():
             time.sleep(0.0002)
@@ -155,7 +155,7 @@ class World:
         finally:
             gate.open()
             future.exception(PATIENCE)
-            pathlib.Path(gate.path).unlink()
+            os.unlink(gate.path)
 
     def done(self, function, *args):
         """A future that is done, and whose result nobody has seen yet."""
@@ -213,7 +213,7 @@ def submit_by_value(w):
 
 @operation("ProcessPoolExecutor.submit by value, another each time")
 def submit_other_by_value(w):
-    function = (lambda offset: lambda number: number + offset - offset)(next(w.gates))
+    function = (lambda offset: lambda number: number + offset - offset)(next(w.numbers))
     yield lambda: w.executor.submit(function, 2)
 
 
