@@ -19,11 +19,9 @@ int
 fp_crash_open(int memfd, u32 w)
 {
     fp_head_shm h;
-    if (pread(memfd, &h, offsetof(fp_head_shm, rg_head), 0) < 0) {
-        return FP_SYSTEM;
-    }
-    if (h.hd_magic != FP_MAGIC || w >= h.hd_nworkers) {
-        return FP_CORRUPT;
+    int rc = fp_shm_geometry(&h, memfd);
+    if (rc != FP_OK || w >= h.hd_nworkers) {
+        return rc != FP_OK ? rc : FP_CORRUPT;
     }
     char path[32];   /* opened anew: a position in the file that nobody else moves */
     snprintf(path, sizeof path, "/proc/self/fd/%d", memfd);

@@ -76,9 +76,9 @@ find_parts(fp_shm *m, fp_head_shm *base, const fp_head_shm *h, int fd)
 }
 
 static void *
-map(int fd, u64 size)
+map(int fd, u64 offset, u64 size)
 {
-    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, 0);
+    void *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, fd, (off_t)offset);
     if (p == MAP_FAILED) {
         return NULL;
     }
@@ -89,10 +89,10 @@ map(int fd, u64 size)
 }
 
 static u64
-file_size_limit(void)
+limit_of(int resource)
 {
     struct rlimit r;
-    if (getrlimit(RLIMIT_FSIZE, &r) != 0 || r.rlim_cur == RLIM_INFINITY) {
+    if (getrlimit(resource, &r) != 0 || r.rlim_cur == RLIM_INFINITY) {
         return UINT64_MAX;
     }
     return r.rlim_cur;
@@ -110,14 +110,15 @@ fp_shm_create(fp_shm *m, u32 nworkers, u64 bytes)
         fp_head_shm h = {0};
         lay_out(&h, nworkers, nspans);
         /* past RLIMIT_FSIZE, ftruncate would raise SIGXFSZ */
-        if (h.hd_size > file_size_limit() || ftruncate(fd, (off_t)h.hd_size) != 0) {
+        if (h.hd_size > limit_of(RLIMIT_FSIZE) || ftruncate(fd, (off_t)h.hd_size) != 0) {
             continue;
         }
-        fp_head_shm *base = map(fd, h.hd_size);
+        fp_head_shm *base = map(fd, 0, h.hd_size);
         if (base != NULL) {
             fp_seal_size(fd);
             memcpy(base, &h, offsetof(fp_head_shm, rg_head));
             find_parts(m, base, &h, fd);
+            m->mapped = h.hd_size;
             return FP_OK;
         }
     }
@@ -137,22 +138,58 @@ geometry_is_ours(const fp_head_shm *h)
 }
 
 int
+fp_shm_geometry(fp_head_shm *h, int fd)
+{
+    ssize_t n = pread(fd, h, sizeof *h, 0);
+    if (n < 0) {
+        return FP_SYSTEM;
+    }
+    off_t size = lseek(fd, 0, SEEK_END);
+    return n == sizeof *h && geometry_is_ours(h) && (u64)size == h->hd_size ? FP_OK : FP_CORRUPT;
+}
+
+int
 fp_shm_attach(fp_shm *m, int fd)
 {
-    off_t size = lseek(fd, 0, SEEK_END);
-    if (size < (off_t)sizeof(fp_head_shm)) {
-        return size < 0 ? FP_SYSTEM : FP_CORRUPT;
+    fp_head_shm h;
+    int rc = fp_shm_geometry(&h, fd);
+    if (rc != FP_OK) {
+        return rc;
     }
-    fp_head_shm *base = map(fd, (u64)size);
+    /* the whole, which takes no memory by itself, may leave nothing of a limited address space for the tasks */
+    u64 size = limit_of(RLIMIT_AS) == UINT64_MAX ? h.hd_size : h.hd_spans;
+    fp_head_shm *base = map(fd, 0, size);
     if (base == NULL) {
         return FP_SYSTEM;
     }
-    if (!geometry_is_ours(base) || base->hd_size != (u64)size) {
-        munmap(base, (size_t)size);
-        return FP_CORRUPT;
-    }
-    find_parts(m, base, base, fd);
+    find_parts(m, base, &h, fd);
+    m->mapped = size;
     return FP_OK;
+}
+
+u8 *
+fp_view_at(const fp_shm *m, fp_view *v, u64 offset, u64 size)
+{
+    fp_view_drop(v);
+    if (offset + size <= m->mapped) {
+        return fp_shm_at(m, offset);
+    }
+    u64 start = offset & ~(u64)4095;
+    u8 *pages = map(m->fd, start, offset + size - start);
+    if (pages == NULL) {
+        return NULL;
+    }
+    *v = (fp_view){.pages = pages, .size = offset + size - start};
+    return pages + (offset - start);
+}
+
+void
+fp_view_drop(fp_view *v)
+{
+    if (v->pages != NULL) {
+        munmap(v->pages, v->size);
+    }
+    *v = (fp_view){0};
 }
 
 void
@@ -161,7 +198,7 @@ fp_shm_close(fp_shm *m, bool destroy)
     if (m->head == NULL) {
         return;
     }
-    munmap(m->head, m->size);
+    munmap(m->head, m->mapped);
     if (destroy) {
         fp_release_pages(m->fd, 0, m->size);   /* refused: they go when the last descriptor does */
     }

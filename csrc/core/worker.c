@@ -27,6 +27,9 @@ fp_worker_attach(fp_worker *k, int memfd, int bell, u32 w)
 void
 fp_worker_detach(fp_worker *k)
 {
+    fp_view_drop(&k->call);
+    fp_view_drop(&k->function);
+    fp_view_drop(&k->reply);
     fp_shm_close(&k->shm, false);
     close(k->bell);
 }
@@ -52,14 +55,14 @@ stopped(const fp_worker *k)
 }
 
 static void
-read_call(const fp_worker *k, fp_call *call)
+read_call(fp_worker *k, fp_call *call)
 {
     const fp_slot_shm *sl = &k->shm.slots[call->slot];
     call->kind = sl->sl_kind;
     call->fn = sl->sl_fn;
     call->size = sl->sl_len;
     call->stream = sl->sl_stream;
-    call->data = sl->sl_offset ? fp_shm_at(&k->shm, sl->sl_offset) : sl->sl_inline;
+    call->data = sl->sl_offset ? fp_view_at(&k->shm, &k->call, sl->sl_offset, sl->sl_len) : sl->sl_inline;
 }
 
 void
@@ -179,22 +182,22 @@ ring_room(fp_worker *k, u64 size, u32 *end)
     return k->shm.rings + (u64)k->w * FP_RING + (skip ? 0 : at);
 }
 
-u8 *
-fp_worker_reply(fp_worker *k, const fp_call *call, u64 size, fp_reply *reply)
+int
+fp_worker_reply(fp_worker *k, const fp_call *call, u64 size, fp_reply *reply, u8 **room)
 {
     fp_slot_shm *sl = &k->shm.slots[call->slot];
     reply->size = size;
     reply->offset = 0;
     reply->ring_end = 0;
     if (size <= FP_INLINE) {
-        return sl->sl_inline;
+        *room = sl->sl_inline;
+        return FP_OK;
     }
-    u8 *room = NULL;
     if (size <= FP_RING_MAX) {
-        room = ring_room(k, size, &reply->ring_end);
-        if (room != NULL) {
-            reply->offset = (u64)(room - (u8 *)k->shm.head);
-            return room;
+        *room = ring_room(k, size, &reply->ring_end);
+        if (*room != NULL) {
+            reply->offset = (u64)(*room - (u8 *)k->shm.head);
+            return FP_OK;
         }
         fp_eventfd_ring(k->bell);   /* nobody collects: let the manager do it */
     }
@@ -202,15 +205,22 @@ fp_worker_reply(fp_worker *k, const fp_call *call, u64 size, fp_reply *reply)
     bool large = size > (u64)k->shm.nspans * FP_SPAN / 64;
     u32 favourite = large ? 0 : (u32)((u64)k->shm.nspans * (k->w + 1) / (k->shm.nworkers + 1));
     if (fp_spans_claim(&k->shm, FP_SPAN_WORKER + k->w, favourite, size, &reply->offset) != FP_OK) {
-        return NULL;
+        return FP_NOMEM;
     }
-    return fp_shm_at(&k->shm, reply->offset);
+    *room = fp_view_at(&k->shm, &k->reply, reply->offset, size);
+    if (*room == NULL) {
+        fp_spans_free(&k->shm, reply->offset, size);
+        return FP_SYSTEM;
+    }
+    return FP_OK;
 }
 
 int
 fp_worker_complete(fp_worker *k, const fp_call *call, const fp_reply *reply)
 {
     fp_slot_shm *sl = &k->shm.slots[call->slot];
+    fp_view_drop(&k->call);
+    fp_view_drop(&k->reply);
     sl->sl_kind = reply->kind;
     sl->sl_len = reply->size;
     sl->sl_stream = reply->stream;
@@ -234,7 +244,7 @@ fp_worker_complete(fp_worker *k, const fp_call *call, const fp_reply *reply)
 }
 
 int
-fp_worker_function(const fp_worker *k, u32 id, const u8 **data, u64 *size)
+fp_worker_function(fp_worker *k, u32 id, const u8 **data, u64 *size)
 {
     if (id == 0 || id > FP_NFUNCTIONS) {
         return FP_CORRUPT;
@@ -245,8 +255,11 @@ fp_worker_function(const fp_worker *k, u32 id, const u8 **data, u64 *size)
     if (fn->fn_offset == 0) {
         return fn->fn_len <= FP_FUNCTION_MAX ? FP_OK : FP_CORRUPT;
     }
-    *data = fp_shm_at(&k->shm, fn->fn_offset);
-    return fn->fn_offset < k->shm.size && fn->fn_len <= k->shm.size - fn->fn_offset ? FP_OK : FP_CORRUPT;
+    if (!fp_shm_in_spans(&k->shm, fn->fn_offset, fn->fn_len)) {
+        return FP_CORRUPT;
+    }
+    *data = fp_view_at(&k->shm, &k->function, fn->fn_offset, fn->fn_len);
+    return *data != NULL ? FP_OK : FP_NOMEM;
 }
 
 bool

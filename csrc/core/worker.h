@@ -19,12 +19,13 @@ typedef struct {
     u32 ring_tail;      /* bytes ever put into my reply ring, mod 2^32 */
     fp_spin spin;
     bool watched;       /* in vain: the next wait sleeps */
+    fp_view call, function, reply;   /* in the spans */
 } fp_worker;
 
 typedef struct {
     u32 slot, generation;
     u32 kind, fn;       /* FP_CALL_*, id in the function table */
-    const u8 *data;     /* the payload: valid until the reply is begun */
+    const u8 *data;     /* the payload: valid until the reply is begun; NULL: no address space for it */
     u64 size, stream;
 } fp_call;
 
@@ -45,12 +46,12 @@ void fp_worker_begin(const fp_worker *k, const fp_call *call);
 /* Wait until there may be something: 0; FP_INTR; FP_TIMEDOUT: nothing came, nobody counts on this worker. First it spins
  * and comes back, so that the caller looks for signals once more before the sleep that it begins when called again. */
 int fp_worker_wait(fp_worker *k, u64 deadline);
-/* Room for a reply of `size` bytes; NULL if shared memory has run out. */
-u8 *fp_worker_reply(fp_worker *k, const fp_call *call, u64 size, fp_reply *reply);
+/* Room for a reply of `size` bytes: 0; FP_NOMEM: shared memory has run out; FP_SYSTEM: this process's address space has. */
+int fp_worker_reply(fp_worker *k, const fp_call *call, u64 size, fp_reply *reply, u8 **room);
 /* Hand the reply over. 0, FP_CONDEMNED or FP_CORRUPT: see fp_complete. */
 int fp_worker_complete(fp_worker *k, const fp_call *call, const fp_reply *reply);
-/* Where function `id` lies: 0 with `*data`, or FP_CORRUPT. */
-int fp_worker_function(const fp_worker *k, u32 id, const u8 **data, u64 *size);
+/* Where function `id` lies: 0 with `*data`, valid until the next; FP_NOMEM or FP_CORRUPT. */
+int fp_worker_function(fp_worker *k, u32 id, const u8 **data, u64 *size);
 /* The same function: has it come by value? */
 bool fp_worker_function_is_by_value(const fp_worker *k, u32 id);
 /* Has been idle for long: may it go? Only if enough others stay. Then it must look for a task once more, and either go or

@@ -44,8 +44,9 @@ find_function(fp_loop *l, u32 id)
 {
     const u8 *data;
     u64 size;
-    if (fp_worker_function(&l->core, id, &data, &size) != FP_OK) {
-        return fp_raise_code(FP_CORRUPT);
+    int rc = fp_worker_function(&l->core, id, &data, &size);
+    if (rc != FP_OK) {
+        return fp_raise_code(rc);
     }
     return fp_function_find(l->st, &l->found[id - 1], data, size,
                             fp_worker_function_is_by_value(&l->core, id));
@@ -63,7 +64,7 @@ unpack_call(fp_loop *l, const fp_call *call, PyObject **fn, PyObject **args, PyO
     if (form == FP_CALL_EMPTY) {
         return (*args = PyTuple_New(0)) ? 0 : -1;
     }
-    PyObject *packed = fp_unpickle(l->st, call->data, call->size, call->stream);
+    PyObject *packed = call->data == NULL ? PyErr_NoMemory() : fp_unpickle(l->st, call->data, call->size, call->stream);
     if (packed == NULL) {
         return -1;
     }
@@ -92,13 +93,21 @@ unpack_call(fp_loop *l, const fp_call *call, PyObject **fn, PyObject **args, PyO
 
 /* ------------------------------------------------------------------ the reply */
 
+static int send_exception(fp_loop *l, const fp_call *call, const char *helper);
+
 /* 0, FP_CONDEMNED, FP_CORRUPT. */
 static int
 send_payload(fp_loop *l, const fp_call *call, u32 kind, const fp_payload *payload)
 {
     fp_reply reply = {.kind = kind};
-    u8 *room = fp_worker_reply(&l->core, call, payload->size, &reply);
-    if (room == NULL) {
+    u8 *room;
+    int rc = fp_worker_reply(&l->core, call, payload->size, &reply, &room);
+    if (rc == FP_SYSTEM && kind == FP_REPLY_VALUE) {
+        PyErr_Format(PyExc_MemoryError, "No room in the address space of the worker, which RLIMIT_AS limits, for a copy of %llu "
+                     "bytes of the result.", (unsigned long long)payload->size);
+        return send_exception(l, call, l->of_pool ? "encode_pool_exception" : "encode_exception");
+    }
+    if (rc != FP_OK) {
         reply = (fp_reply){.kind = FP_REPLY_NOMEM, .size = payload->size};
     }
     else {

@@ -265,6 +265,24 @@ def test_room_that_runs_out(run_script):
     assert last == "5242880 5242880"
 
 
+def test_little_address_space_in_workers(run_script):
+    """A limit far below the room that the pool has: calls need what they need, as with the standard library."""
+    finished = run_script("""
+        import resource
+        def limit(size):
+            resource.setrlimit(resource.RLIMIT_AS, (size, size))
+        # main
+        pool = Pool(initializer=limit, initargs=(1 << 30,))
+        for size in (100, 1 << 10, 30 << 10, 1 << 20, 100 << 20):
+            data = b"x" * size
+            print(pool.submit(tasks.echo, data).result() == data)
+        print(type(pool.submit(bytes, 2 << 30).exception()).__name__, type(pool.submit(bytes, 600 << 20).exception()).__name__)
+        print(pool.submit(pow, 2, 3).result())
+        """)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout == "True\n" * 5 + "MemoryError MemoryError\n8\n"
+
+
 def test_few_descriptors(run_script):
     finished = run_script("""
         # main

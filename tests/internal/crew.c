@@ -106,14 +106,14 @@ answer(fp_worker *k, const fp_call *call, order o)
 {
     fp_reply reply = {.kind = FP_REPLY_NONE};
     if (o.size > 0) {
-        u8 *room = fp_worker_reply(k, call, o.size, &reply);
-        if (room != NULL) {
+        u8 *room;
+        if (fp_worker_reply(k, call, o.size, &reply, &room) == FP_OK) {
             put_marks(room, o.id, 0, o.size);
+            reply.kind = FP_REPLY_VALUE;
         }
         else {
-            reply = (fp_reply){0};
+            reply = (fp_reply){.kind = FP_REPLY_NOMEM};
         }
-        reply.kind = room != NULL ? FP_REPLY_VALUE : FP_REPLY_NOMEM;
     }
     return fp_worker_complete(k, call, &reply);
 }

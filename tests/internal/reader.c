@@ -68,8 +68,8 @@ static void
 answer(u32 w, u64 size)
 {
     fp_reply reply = {.kind = FP_REPLY_VALUE};
-    u8 *room = fp_worker_reply(&workers[w].side, &workers[w].call, size, &reply);
-    if (room != NULL) {
+    u8 *room;
+    if (fp_worker_reply(&workers[w].side, &workers[w].call, size, &reply, &room) == FP_OK) {
         reply.stream = size;
         fill(room, size);
     }
@@ -111,8 +111,8 @@ complete_with_a_lie(void)
         return;
     }
     u64 size = some_size();
-    u8 *room = fp_worker_reply(&workers[w].side, &workers[w].call, size, &reply);
-    if (room != NULL) {
+    u8 *room;
+    if (fp_worker_reply(&workers[w].side, &workers[w].call, size, &reply, &room) == FP_OK) {
         fill(room, size);
     }
     reply.kind = FP_REPLY_VALUE;

@@ -37,8 +37,8 @@ static void
 ghost_write_reply(ghost *g, fp_reply *reply, u32 size)
 {
     u64 mark = 1;   /* of id 0 */
-    u8 *room = fp_worker_reply(&g->k, &g->call, size, reply);
-    CHECK(room != NULL);
+    u8 *room;
+    CHECK_EQ(fp_worker_reply(&g->k, &g->call, size, reply, &room), FP_OK);
     for (u32 i = 0; i + 16 <= size; i += 65536) {
         memcpy(room + i, &mark, 8);
     }

@@ -235,7 +235,8 @@ test_another_workers_span_is_not_taken(void)
     CHECK_EQ(fp_pool_new_worker(c.pool), 1);
     fp_worker other = {.shm = c.pool->shm, .w = 1, .bell = c.pool->bell};
     fp_reply theirs;
-    CHECK(fp_worker_reply(&other, &call, FP_SPAN, &theirs) != NULL);
+    u8 *room;
+    CHECK_EQ(fp_worker_reply(&other, &call, FP_SPAN, &theirs, &room), FP_OK);
     foreign = theirs.offset;
     fp_reply reply = {.kind = FP_REPLY_VALUE, .size = FP_SPAN, .offset = foreign};
     CHECK_EQ(fp_worker_complete(&liar, &call, &reply), FP_OK);

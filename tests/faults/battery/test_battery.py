@@ -9,11 +9,6 @@ from battery.runner import own_shared_memory, run
 
 KINDS = ("fastpool", "fastpool-respawn", "fastpool-Pool")
 
-#: Rows that do not pass yet: what they come to, and why.
-KNOWN = {
-    "memory at its limit: a large result, in a worker": ("breaks", "a worker maps shared memory after its initializer"),
-}
-
 
 @pytest.fixture(scope="module")
 def cells(request):
@@ -31,7 +26,4 @@ def test_row(cells, kind, start_method, title):
     result = cells[kind, start_method, title].result()
     if result.word == "-":
         pytest.skip(f"there is no such thing: {result.what}")
-    word, reason = KNOWN.get(title, (None, ""))
-    if result.word == word:
-        pytest.xfail(reason)
     assert str(result) == "passes", result.output
