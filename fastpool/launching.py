@@ -164,7 +164,7 @@ class Team:
         #: By index: when a worker was first seen to have taken its last task.
         self.leaving: dict[int, float] = {}
         self.failures = StartFailures(size)
-        self.oom_kills = oom.kills()
+        self.oom_kills = 0
         forking.teams.add(self)
 
     def make_process(self, **options: Any) -> BaseProcess:
@@ -435,6 +435,7 @@ class Manager(PatientThread):
         team = self.team
         pool = team.pool
         try:
+            team.oom_kills = oom.kills()  # here it is in nobody's way
             while not (pool.broken or pool.drained):
                 ended = pool.manage(team.look_every)
                 if team.look_every is not None:

@@ -3,29 +3,31 @@
 from __future__ import annotations
 
 import functools
+import os
 
 
 @functools.cache
-def _counters() -> list[str]:
-    """The files that count: this process's control group, and the whole machine."""
-    files = ["/proc/vmstat"]
+def _counter() -> str:
+    """The file that counts: this process's control group's, if there is one, else the whole machine's."""
     try:
         with open("/proc/self/cgroup") as file:
             for line in file:
-                if line.startswith("0::"):
-                    files.append(f"/sys/fs/cgroup{line[3:].rstrip()}/memory.events")
+                _, controllers, group = line.rstrip("\n").split(":", 2)
+                if controllers == "":
+                    counter = f"/sys/fs/cgroup{group}/memory.events"
+                else:
+                    counter = f"/sys/fs/cgroup/{controllers}{group}/memory.oom_control"
+                if os.path.exists(counter):
+                    return counter
     except OSError:
         pass
-    return files
+    return "/proc/vmstat"
 
 
 def kills() -> int:
-    """How many there have been, counted in whatever way this machine has; it only ever grows."""
-    total = 0
-    for name in _counters():
-        try:
-            with open(name) as file:
-                total += sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
-        except OSError:
-            pass
-    return total
+    """How many there have been; it only ever grows."""
+    try:
+        with open(_counter()) as file:
+            return sum(int(line.split()[1]) for line in file if line.startswith("oom_kill "))
+    except OSError:
+        return 0

@@ -58,6 +58,9 @@ class Untouched:
 
 def make(size):
     return Untouched(size)
+
+def fill(size):
+    return len(b"x" * size)
 # main
 """
 
@@ -126,3 +129,20 @@ except MemoryError as error:
 """,
     )
     assert len(lines) == 1 and "bytes of shared memory are more than there is left" in lines[0]
+
+
+def test_worker_that_the_kernel_kills(run_script, group):
+    """Its error says why, and one that dies of something else does not."""
+    lines = run(
+        run_script,
+        group,
+        """
+with Pool(on_worker_death="respawn") as pool:
+    killed = pool.submit(tasks.kill_self).exception()
+    print(killed.out_of_memory, "want of memory" in str(killed))
+    large = pool.submit(fill, 1 << 30).exception()
+    print(large.out_of_memory, "probably for want of memory" in str(large), large.peak_memory > 100 * MIB)
+    print(pool.submit(tasks.double, 2).result())
+""",
+    )
+    assert lines == ["False False", "True True True", "4"]

@@ -13,7 +13,7 @@ pytestmark = pytest.mark.fastpool_only(
     "the standard library finishes its queue first, and prints a traceback per worker"
 )
 
-# What the issue promises; the bound of the test leaves room for a machine that does other things.
+# What is promised; the bound of the test leaves room for a machine that does other things.
 PROMISED, BOUND = 0.2, 1.5
 
 PROGRAMS = {
