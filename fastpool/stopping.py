@@ -17,8 +17,8 @@ WHERE_ARE_YOU = signal.SIGRTMAX - 4
 #: The frame that called the task, as faulthandler shows it.
 _OWN_FRAME = f'"{Path(__file__).with_name("worker.py")}"'
 
-#: Seconds in which it has to answer: it may be stopped, or be deep in the kernel.
-ANSWER_WITHIN = 0.003
+#: Seconds in which it has to answer: it may be stopped, or be deep in the kernel. While it only waits for a CPU: the second.
+ANSWER_WITHIN, ANSWER_AT_LAST = 0.003, 0.1
 
 
 def _children(pid: int) -> Iterator[int]:
@@ -89,14 +89,23 @@ def without_own_frames(stack: str) -> str:
     return "\n".join(lines).strip()
 
 
+def _waits_for_cpu(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat") as file:
+            return file.read().rpartition(")")[2].split()[0] == "R"
+    except (OSError, IndexError):
+        return False
+
+
 def ask_for_stack(pid: int, answer: Iterator[str]) -> str:
     """What the worker says of where it is; '' if it does not. `answer` yields what there is of it by now."""
     before = next(answer)
     _send(pid, WHERE_ARE_YOU)
-    end = time.monotonic() + ANSWER_WITHIN
-    text = before
+    asked, text = time.monotonic(), before
     for now in answer:
-        if (now == text and now != before) or time.monotonic() > end:
+        waited = time.monotonic() - asked
+        is_late = waited > ANSWER_WITHIN and (waited > ANSWER_AT_LAST or not _waits_for_cpu(pid))
+        if (now == text and now != before) or is_late:
             return without_own_frames(now[len(before) :])
         text = now
         time.sleep(0.0002)

@@ -2,8 +2,8 @@
 
 A test that names the fixture ``lib`` runs once over the standard library and once over fastpool;
 one that names ``start_method`` (or ``pool``, or ``make_pool``) runs under each start method too.
-Outside of tests/contract and tests/faults only fork is used unless another one is asked for with --start-method:
-a third of the time for what the others have shown already.
+Outside of tests/contract and tests/faults, and for the standard library, only fork is used unless another one is asked
+for with --start-method: a third of the time for what the others have shown already.
 """
 
 import concurrent.futures
@@ -89,7 +89,8 @@ def _is_wanted(item, wanted):
 def _is_run_unasked(item, params):
     marker = item.get_closest_marker("methods")
     first, *_ = marker.args if marker else START_METHODS
-    return item.path.parent.name in THOROUGH or params.get("start_method", first) == first
+    is_thorough = item.path.parent.name in THOROUGH and params.get("lib") != "stdlib"
+    return is_thorough or params.get("start_method", first) == first
 
 
 @pytest.fixture(scope="session")

@@ -1,14 +1,14 @@
 """After a shutdown nothing of the pool is left: descriptors, processes, threads, mappings."""
 
 import gc
-import pathlib
 import random
 import threading
 
 import pytest
 
-from support import processes, tasks
+from support import processes, script, tasks
 from support.events import PATIENCE, eventually
+from support.holdings import holdings, resident
 
 pytestmark = pytest.mark.fastpool_only("counted for fastpool; the standard library has its own tests")
 
@@ -38,17 +38,6 @@ def kill_one(lib, context):
 
 def never_use_one(lib, context):
     lib.ProcessPoolExecutor(2, mp_context=context)
-
-
-def holdings():
-    gc.collect()
-    return {
-        "descriptors": sorted(processes.open_files().values()),
-        "processes": sorted(processes.descendants()),
-        "threads": sorted(thread.name for thread in threading.enumerate()),
-        "tasks": len(list(pathlib.Path("/proc/self/task").iterdir())),
-        "mappings": sum("memfd" in line for line in pathlib.Path("/proc/self/maps").read_text().splitlines()),
-    }
 
 
 @pytest.mark.parametrize("life", [use, break_one, drop_one, kill_one, never_use_one])
@@ -87,26 +76,26 @@ def test_shut_down_executor_holds_nothing(lib, context):
     assert holdings() == before
 
 
-def resident():
-    """MiB of this process that are its own."""
-    gc.collect()
-    fields = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
-    return (int(fields["RssAnon"].split()[0]) + int(fields["RssShmem"].split()[0])) / 1024
-
-
 @pytest.mark.methods("fork")
 @pytest.mark.deadline(240)
-def test_a_thousand_pools(lib, context):
-    for _ in range(50):
-        use(lib, context)
-    eventually(_settled)
-    before, memory = holdings(), resident()
-    for _ in range(950):
-        with lib.ProcessPoolExecutor(2, mp_context=context) as pool:
-            assert len(pool.submit(tasks.large, 70_000).result()) == 70_000
-    eventually(_settled)
-    assert holdings() == before
-    assert resident() < memory + 5
+def test_a_thousand_pools(run_script):
+    """In a program that is small: a fork of this one takes far longer than a pool."""
+    program = run_script.start("""
+        from support.events import eventually
+        from support.holdings import holdings, resident
+        def use(count):
+            for _ in range(count):
+                with Pool() as pool:
+                    assert len(pool.submit(tasks.large, 70_000).result()) == 70_000
+        # main
+        use(50)
+        before, memory = holdings(), resident()
+        use(950)
+        eventually(lambda: holdings() == before)
+        print(resident() < memory + 5 or (memory, resident()))
+        """)
+    finished = script.finish(program, timeout=200)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "True\n", "")
 
 
 @pytest.mark.methods("fork")

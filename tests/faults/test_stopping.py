@@ -68,11 +68,11 @@ def test_a_limit_that_is_not_reached(make_pool_of_kind):
     assert pids <= set(pool._processes)
 
 
-def test_of_many_at_once(lib, make_pool):
+def test_of_many_at_once(lib, make_pool, start_method):
     """Limits that are reached just when the call ends: the one or the other, and always in time."""
     pool, dice = make_pool(4), random.Random(7)
-    with_limit = pool.options(timeout=0.02)
-    futures = [with_limit.submit(tasks.sleep, 0.02 + dice.uniform(-0.002, 0.002)) for _ in range(60)]
+    with_limit, count = pool.options(timeout=0.02), 60 if start_method == "fork" else 20
+    futures = [with_limit.submit(tasks.sleep, 0.02 + dice.uniform(-0.002, 0.002)) for _ in range(count)]
     outcomes = [future.exception(PATIENCE) for future in futures]
     assert lib.TaskTimeout in {type(error) for error in outcomes} <= {lib.TaskTimeout, type(None)}
     assert pool.submit(tasks.double, 1).result(PATIENCE) == 2
@@ -296,10 +296,10 @@ def test_pools_in_pools_in_pools(run_script):
     assert "6 deep" in program.stdout
 
 
-def test_killed_and_waited_for_by_the_program(make_pool, mailbox):
+def test_killed_and_waited_for_by_the_program(make_pool, mailbox, start_method):
     """Then its number may be another process's."""
     pool = make_pool(1, on_worker_death="respawn")
-    for _ in range(10):
+    for _ in range(10 if start_method == "fork" else 3):
         future = pool.options(grace=PATIENCE).submit(tasks.announce_and_sleep, mailbox)
         pid = int(mailbox.get())
         worker = eventually(lambda: pool._processes.get(pid))  # noqa: B023 - called here and now

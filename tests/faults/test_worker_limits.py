@@ -65,9 +65,9 @@ def test_idle_workers_go_and_come_back(make_pool, gate, mailbox, least):
     assert [pool.submit(tasks.double, n).result(PATIENCE) for n in range(20)] == [2 * n for n in range(20)]
 
 
-def test_tasks_that_come_just_when_a_worker_leaves(make_pool):
+def test_tasks_that_come_just_when_a_worker_leaves(make_pool, start_method):
     pool, pids = make_pool(2, idle_timeout=0.004), set()
-    for n in range(150):
+    for n in range(150 if start_method == "fork" else 20):  # each may start a worker
         pids.add(pool.submit(tasks.pid).result(PATIENCE))
         time.sleep(0.0035 + n % 10 / 10000)  # no event tells that a worker is about to leave
     assert len(pids) > 2

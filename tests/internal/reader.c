@@ -148,7 +148,8 @@ reap(u32 w)
     if (p->in_use[w]) {
         fp_pool_last_words(p, w, &death);
         fp_death_clear(&death);
-        if (fp_pool_reap(p, w, &t) == FP_BROKEN && t != NULL) {
+        fp_pool_reap(p, w, &t);
+        if (t != NULL) {   /* whatever the reason: nobody else answers for it */
             fp_pool_fail(p, t);
         }
     }

@@ -42,7 +42,8 @@ end_of_a_broken_pool(void)
 {
     fp_task *task;
     CHECK(c.pool->broken);
-    if (fp_pool_reap(c.pool, 0, &task) == FP_BROKEN && task != NULL) {
+    fp_pool_reap(c.pool, 0, &task);
+    if (task != NULL) {
         fp_pool_fail(c.pool, task);
     }
     fp_pool_bury(c.pool);
