@@ -1,4 +1,4 @@
-/* The protocol of csrc/core (ring.c, wake.c, wait.c, pool.c, worker.c): one parent, two workers, and the death of a worker
+/* The protocol of csrc/core (ring.c, wake.c, wait.c, pool_*.c, worker.c): one parent, two workers, and the death of a worker
  * possible before every one of its steps. README.md says what is left out; `check` runs it.
  *
  * Steps     a statement is one access to shared memory, as the C code makes it (a compare-and-swap is a d_step; that it
@@ -229,7 +229,7 @@ inline rouse_leader() { d_step { cq_waiter = false; leader_sleeps = false } }
 #endif
 #endif
 
-/* -------------------------------------------------------------- pool.c: settling */
+/* ------------------------------------------------------- pool_settle.c: settling */
 inline settle(t, how) {
     assert(outcome[t] == OPEN);                 /* nothing is decided twice */
     assert(how != VALUE || ran[t]);
@@ -251,7 +251,7 @@ inline free_slot(s) {
     task_in[s] = 0; out[s] = false
 }
 
-/* finish_slot_locked */
+/* fp_finish_slot_locked */
 inline finish(s, t) {
     assert(out[s] && slots[s].state == DONE && slots[s].generation == generation[s]);
     t = task_in[s];
@@ -284,7 +284,7 @@ inline finish_list(list, s, t) {
     od
 }
 
-/* ----------------------------------------------------------- pool.c: submit, refill */
+/* ------------------------------------------------------ pool_send.c: submit, refill */
 #define BACKLOG (sent < submitted)
 
 #if SLOTS == 1
@@ -349,7 +349,7 @@ inline refill(s, x, promise, did) {
 #define refill(s, x, promise, did)
 #endif
 
-/* ------------------------------------------------------------------- pool.c: pump */
+/* ------------------------------------------------------------ pool_settle.c: pump */
 #ifdef BELL
 #define PROGRESS_MATTERS (BACKLOG || (draining && !RESOLVED))
 
@@ -420,7 +420,7 @@ inline take_list() {
 /* fp_pool_pump_locked */
 #define PUMP take_list(); MEANWHILE d_step { finish_list(taken, s, t) }; MEANWHILE notify_all(); FILL_AND_ARM
 
-/* ------------------------------------------------------- pool.c: cancel, break, reap */
+/* ---------------------------------- pool_cancel.c, pool_death.c: cancel, break, reap */
 inline cancel(t, s) {
     s = 0;
     do
@@ -535,7 +535,7 @@ inline reap(w, lost, s, t, x, promise, did) {
         wk_slot[w] = 0;
         MEANWHILE
         notify_all();
-#ifdef SLEEP                                     /* clear_worker_locked */
+#ifdef SLEEP                                     /* fp_clear_worker_locked */
         idle[w] = false
     };
 #ifndef BUG_TOKEN_STAYS
