@@ -1,4 +1,7 @@
 #include "audit.h"
+#include "pool_parts.h"
+#include "ring.h"
+#include "wake.h"
 
 #include <string.h>
 
@@ -76,4 +79,19 @@ fp_audit_locked(fp_pool *p)
         left = found == LEFT ? s : left;
     }
     return left == p->shm.nslots || !is_not_listed(p, left);
+}
+
+void
+fp_look_around_locked(fp_pool *p)
+{
+    fp_pool_pump_locked(p);
+    if (p->broken) {
+        return;
+    }
+    if (!fp_audit_locked(p)) {
+        fp_break_damaged_locked(p);
+    }
+    else if (!fp_ring_is_empty(&p->shm)) {
+        fp_wake_all(&p->shm);
+    }
 }

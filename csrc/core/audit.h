@@ -12,5 +12,8 @@
 
 /* False: the shared memory is damaged. May pump. */
 bool fp_audit_locked(fp_pool *p);
+/* A thread has waited for long: break the pool if it is damaged, and wake the workers if tasks wait, for one whose bit has
+ * been written over sleeps unseen. */
+void fp_look_around_locked(fp_pool *p);
 
 #endif

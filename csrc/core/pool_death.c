@@ -15,9 +15,12 @@
 static fp_task *
 reap_slot_locked(fp_pool *p, u32 w, u32 s)
 {
-    u64 word = fp_load_acquire(&p->shm.slots[s].sl_state);
     fp_task *t = NULL;
-    if (!p->slots[s].out || fp_word_owner(word) != w || fp_word_generation(word) != p->slots[s].generation) {
+    if (!p->slots[s].out) {
+        return NULL;   /* without a look: nothing may ever have touched its page */
+    }
+    u64 word = fp_load_acquire(&p->shm.slots[s].sl_state);
+    if (fp_word_owner(word) != w || fp_word_generation(word) != p->slots[s].generation) {
         return NULL;
     }
     switch (fp_word_state(word)) {
@@ -157,11 +160,11 @@ fp_pool_break(fp_pool *p, fp_death death)
 static void
 bury_slot_locked(fp_pool *p, u32 s)
 {
+    if (p->slots[s].task == NULL) {
+        return;   /* without a look: nothing may ever have touched its page */
+    }
     u64 word = fp_load_acquire(&p->shm.slots[s].sl_state);
     u32 w = fp_word_owner(word);
-    if (p->slots[s].task == NULL) {
-        return;
-    }
     if (word == fp_word(p->slots[s].generation, w, FP_DONE) && w < p->shm.nworkers) {
         fp_finish_slot_locked(p, s, w);
     }

@@ -1,8 +1,11 @@
 #include "wait.h"
+#include "audit.h"
 #include "error.h"
 #include "os.h"
 #include "pool.h"
 #include "wake.h"
+
+#define LOOK_AFTER 1000000000u   /* ns that the leader sleeps: then it looks whether all is in order */
 
 static void
 become_ready_locked(fp_node *node)
@@ -165,7 +168,7 @@ before_sleep(fp_waiter *w)
     return FP_OK;
 }
 
-/* The leader's turn, without the lock; the role protects p->spin. */
+/* The leader's turn, without the lock; the role protects p->spin. FP_EMPTY: it has slept for long and nothing came. */
 static int
 lead(fp_pool *p, fp_waiter *w, u32 want, u64 nap, u64 deadline)
 {
@@ -180,7 +183,9 @@ lead(fp_pool *p, fp_waiter *w, u32 want, u64 nap, u64 deadline)
     if (nap != 0 && nap < deadline) {
         return fp_nap_until(nap);
     }
-    return sleep_on_list(p, w, want, deadline);
+    u64 look = fp_now() + LOOK_AFTER;
+    int rc = sleep_on_list(p, w, want, look < deadline ? look : deadline);
+    return rc == FP_TIMEDOUT && look < deadline ? FP_EMPTY : rc;
 }
 
 static int
@@ -260,6 +265,10 @@ wait_turn_locked(fp_pool *p, fp_waiter *w, u32 want, u64 deadline)
         rc = lead(p, w, want, nap, deadline);
         pthread_mutex_lock(&p->lock);
         p->leader = NULL;
+        if (rc == FP_EMPTY) {
+            fp_look_around_locked(p);
+            rc = FP_OK;
+        }
     }
     else {
         fp_store_relaxed(&w->word, 0);

@@ -364,6 +364,34 @@ test_the_leader_is_forgotten(void)
     crew_free(&c);
 }
 
+/* Nobody dies, nothing happens any more: who waits looks around after a while. */
+static void
+test_a_result_is_lost_and_its_worker_lives(void)
+{
+    begin();
+    fp_reply reply = {.kind = FP_REPLY_NONE};
+    CHECK_EQ(fp_worker_complete(&liar, &call, &reply), FP_OK);
+    fp_store_seq_cst(&c.pool->shm.head->cq_head, 0);
+    CHECK_EQ(fp_worker_next(&liar, &call), FP_OK);
+    crew_wait_for(&c, second);
+    end_of_a_broken_pool();
+    crew_expect_outcome(&c, first, FP_OUTCOME_REPLY);   /* found after all */
+    expect_broken(second);
+    crew_free(&c);
+}
+
+static void
+test_a_sleeping_worker_is_not_seen(void)
+{
+    crew_open(&c, 1);
+    crew_start(&c);
+    EVENTUALLY(fp_load_acquire(&c.pool->shm.idle[0]) == 1 && fp_load_acquire(&c.pool->shm.workers[0].wk_futex) == 1);
+    fp_store_seq_cst(&c.pool->shm.idle[0], 0);
+    first = crew_give(&c, (order){.id = 0}, 2000);
+    crew_await(&c, first, (order){.id = 0});
+    crew_close(&c);
+}
+
 /* Who needs memory waits for spans that the parent gives back to the system; not for ever, if it does not. */
 static void
 test_all_spans_are_said_to_be_given_back(void)
@@ -543,7 +571,8 @@ one_scribbled_pool(u64 seed)
         fp_task *task;
         kill(c.members[w].pid, SIGKILL);
         crew_wait(&c, w);
-        if (crew_reap(&c, w, &task) == FP_BROKEN && task != NULL) {
+        crew_reap(&c, w, &task);
+        if (task != NULL) {
             fp_pool_fail(c.pool, task);
         }
     }
@@ -578,6 +607,8 @@ main(int argc, char **argv)
     test_a_result_is_lost_from_the_list();
     test_a_running_task_is_written_over();
     test_the_leader_is_forgotten();
+    test_a_result_is_lost_and_its_worker_lives();
+    test_a_sleeping_worker_is_not_seen();
     test_all_spans_are_said_to_be_given_back();
     test_head_and_tail();
     test_the_workers_own_words();
