@@ -251,11 +251,16 @@ def use_asyncio(actor):
     cancels = dice.random() < 0.3
 
     async def main():
-        loop = asyncio.get_running_loop()
-        with life.refusals():
-            if (pool := life.pool) is None:
-                raise Over
-            futures = [loop.run_in_executor(pool, jobs.answer, *call) for call in calls]
+        loop, futures = asyncio.get_running_loop(), []
+        try:
+            with life.refusals():
+                if (pool := life.pool) is None:
+                    raise Over
+                for call in calls:
+                    futures.append(loop.run_in_executor(pool, jobs.answer, *call))
+        except BaseException:  # the pool broke between two of them: those that there are end, too
+            await asyncio.gather(*futures, return_exceptions=True)
+            raise
         if cancels:
             futures[-1].cancel()
         return await asyncio.wait_for(asyncio.gather(*futures, return_exceptions=True), LIMIT)
