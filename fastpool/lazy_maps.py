@@ -333,11 +333,14 @@ class Feeder:
 
     def _end(self, error: BaseException | None = None) -> None:
         """For whoever reads."""
-        pool, self.pool, self.items = self.pool, None, ()
+        self.items = ()
         self._unfinished.clear()  # an exception's traceback may hold the iterator, whose finalizer holds this
-        self.line.end(error)
-        if pool is not None:
-            pool._has_fed(self)
+        try:
+            self.line.end(error)
+        finally:  # even if there was no memory to ring a bell: the Pool waits for this
+            if self.pool is not None:
+                self.pool._has_fed(self)
+                self.pool = None
 
     def _feed(self, items: Iterator[Any]) -> None:
         line = self.line

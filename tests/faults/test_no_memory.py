@@ -5,6 +5,7 @@ library (`support/no_memory.c`) before the C library's that lets allocations fai
 with FASTPOOL_THOROUGH=1 in the environment, which takes half an hour; otherwise some.
 """
 
+import contextlib
 import os
 import pathlib
 import random
@@ -17,7 +18,9 @@ import pytest
 
 import fastpool
 from fastpool import _core
-from support import script
+from fastpool.lazy_maps import Line
+from support import script, tasks
+from support.events import PATIENCE
 from support.no_memory import COURIER
 from support.no_memory_table import IN_PYTHON, OPERATIONS
 
@@ -108,6 +111,29 @@ def test_allocations_that_fail_in_the_courier(library):
 @pytest.mark.parametrize("prefixes", GROUPS.values(), ids=GROUPS)
 def test_references(prefixes):
     run("rounds", str(ROUNDS), str(SECONDS), *group(prefixes))
+
+
+@contextlib.contextmanager
+def no_memory_for(owner, name):
+    """The next call of that fails."""
+
+    def fail(*args, **kwargs):
+        patch.undo()
+        raise MemoryError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(owner, name, fail)
+        yield
+
+
+def test_an_input_whose_end_cannot_be_told_keeps_no_pool_from_ending():
+    with fastpool.Pool(1) as pool:
+        with no_memory_for(Line, "end"), pytest.raises(MemoryError):
+            pool.imap(tasks.double, [1, 2])
+        assert list(pool.imap(tasks.double, [1, 2])) == [2, 4]
+        pool.close()
+        assert not pool.join(PATIENCE)
+        assert not pool._worker_handler.is_alive()
 
 
 def public(thing):
