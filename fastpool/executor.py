@@ -19,7 +19,7 @@ from typing import Any, Literal, TypeVar
 from fastpool import _compat, _core, forking
 from fastpool.errors import pool_broken
 from fastpool.executor_team import ExecutorTeam
-from fastpool.launching import Manager, abandon, start_manager
+from fastpool.launching import Manager, abandon, start
 from fastpool.options import BoundExecutor, check_retries, check_worker_limits, make_terms
 from fastpool.start_methods import default_context
 from fastpool.worker import Bounds
@@ -200,10 +200,10 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
         )
         if self._wants_template and self._mp_context.get_start_method(allow_none=False) == "fork":
             team.start_template()
-        # with fork all workers, and every time all workers before the first thread
-        team.start_all(max(1, self._min_workers) if team.starts_on_demand else self._max_workers)
         team.close_with(self)
-        self._executor_manager_thread = start_manager(team)
+        # with fork all workers, and every time all workers before the first thread
+        count = max(1, self._min_workers) if team.starts_on_demand else self._max_workers
+        self._executor_manager_thread = start(team, count)
         self._team = team
         self._pool = team.pool
         if self._shutdown_thread:  # by what has interrupted this

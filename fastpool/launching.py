@@ -96,6 +96,20 @@ def _close_pipes_of(error: OSError) -> None:
                     os.close(found[pipe_end])
 
 
+def _end_unknown(process: BaseProcess | None, error: BaseException) -> None:
+    """A worker that nobody would know: `error` came after its start, or in multiprocessing's midst of it."""
+    if process is not None and getattr(process, "pid", None) is not None:
+        process.kill()
+        process.join()
+        return
+    for frame, _ in walk_tb(error.__traceback__):
+        if frame.f_code is popen_fork.Popen._launch.__code__:  # type: ignore[attr-defined]
+            pid = getattr(frame.f_locals["self"], "pid", None)
+            if pid is not None:
+                os.kill(pid, signal.SIGKILL)
+                os.waitpid(pid, 0)
+
+
 def _pid_of(process: BaseProcess | None) -> int:
     """Its pid while that is its own: 0 once somebody has waited for it, whatever process may have the number then."""
     popen = getattr(process, "_popen", None)
@@ -224,17 +238,16 @@ class Team:
         try:
             process = self.make_process(target=self.target, args=self.arguments(index, os.getpid()))
             self._start_process(process, index)
-        except BaseException:
-            if process is not None and getattr(process, "pid", None) is not None:
-                process.kill()  # it came after the start: nobody would know that worker
-                process.join()
+            self.by_index[index] = process
+            self.failures.note_start(index)
+            self.has_started(process)
+        except BaseException as error:
+            self.by_index.pop(index, None)
+            _end_unknown(process, error)
             self.pool.cancel_worker(index)
             raise
         finally:
             set_spawning_popen(outer)
-        self.by_index[index] = process
-        self.failures.note_start(index)
-        self.has_started(process)
         return index
 
     def _watch(self, index: int) -> None:
@@ -263,16 +276,12 @@ class Team:
         self.has_ended(process, "killed", None)
 
     def start_all(self, count: int) -> None:
-        """Start `count` workers, or none."""
-        try:
-            for _ in range(count):
-                with forking.forking:
-                    self._launch()
-            for index in self.by_index:
-                self._watch(index)
-        except BaseException:
-            self.give_up()
-            raise
+        """Start `count` workers."""
+        for _ in range(count):
+            with forking.forking:
+                self._launch()
+        for index in self.by_index:
+            self._watch(index)
 
     def give_up(self) -> None:
         """End all, before there is a manager."""
@@ -466,16 +475,21 @@ class Manager(PatientThread):
         return True
 
 
-def start_manager(team: Team) -> Manager:
-    """The thread for a team whose first workers have been started; they end if it cannot be had."""
+def start(team: Team, count: int) -> Manager:
+    """The first `count` workers, and the thread that looks after them; or none."""
+    try:
+        team.start_all(count)
+        return _start_manager(team)
+    except BaseException:  # perhaps from a signal's handler, when the thread runs already: then it finds nothing to do
+        team.pool.close()
+        team.give_up()
+        raise
+
+
+def _start_manager(team: Team) -> Manager:
     manager = Manager(team)
     with forking.registering:  # a thread may make its first call while the main thread ends
-        try:
-            manager.start()
-        except BaseException:  # perhaps from a signal's handler, when the thread runs already: then it finds nothing to do
-            team.pool.close()
-            team.give_up()
-            raise
+        manager.start()
         if not team.of_pool:
             forking.managers.add(manager)
             if forking.exiting:

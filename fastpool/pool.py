@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 from fastpool import _compat, by_value
 from fastpool.errors import PoolTerminated
 from fastpool.futures import Future
-from fastpool.launching import Manager, start_manager
+from fastpool.launching import Manager, start
 from fastpool.lazy_maps import Feeder, IMapIterator, IMapUnorderedIterator
 from fastpool.options import make_terms
 from fastpool.pool_results import ApplyResult, Callback, MapResult
@@ -155,11 +155,14 @@ class Pool(_StandardPool):
             self._pool,
         )
         self._submit, self._submit_each = team.pool.submit, team.pool.submit_each
-        team.start_all(self._processes)
-        self._worker_handler = manager = start_manager(team)
         self._cache = _compat.PendingWorkItems(team.pool)
         self._taskqueue = _compat.TaskQueue(team.pool)
-        self._terminate = util.Finalize(self, _end, args=(team, manager, self._feeders), exitpriority=15)
+        self._worker_handler = manager = start(team, self._processes)
+        try:
+            self._terminate = util.Finalize(self, _end, args=(team, manager, self._feeders), exitpriority=15)
+        except BaseException:
+            _end(team, manager, self._feeders)
+            raise
         self._state = RUN
 
     def _check_running(self) -> None:

@@ -6,6 +6,7 @@ with FASTPOOL_THOROUGH=1 in the environment, which takes half an hour; otherwise
 """
 
 import contextlib
+import multiprocessing
 import os
 import pathlib
 import random
@@ -13,13 +14,15 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+from multiprocessing import popen_fork
 
 import pytest
 
 import fastpool
-from fastpool import _core
+from fastpool import _core, launching
+from fastpool.executor_team import ExecutorTeam
 from fastpool.lazy_maps import Line
-from support import script, tasks
+from support import processes, script, tasks
 from support.events import PATIENCE
 from support.no_memory import COURIER
 from support.no_memory_table import IN_PYTHON, OPERATIONS
@@ -124,6 +127,27 @@ def no_memory_for(owner, name):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(owner, name, fail)
         yield
+
+
+@pytest.mark.parametrize(
+    ("owner", "name"),
+    [
+        (popen_fork.util, "Finalize"),
+        (ExecutorTeam, "has_started"),
+        (ExecutorTeam, "close_with"),
+        (launching, "_start_manager"),
+        (launching.Manager, "__init__"),
+        (launching.Manager, "start"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_no_worker_is_left_of_a_start_that_fails(owner, name):
+    before = processes.descendants()
+    with fastpool.ProcessPoolExecutor(1, multiprocessing.get_context("fork")) as pool:
+        with no_memory_for(owner, name), pytest.raises(MemoryError):
+            pool.submit(tasks.nothing)
+        assert processes.descendants() == before
+        assert pool.submit(tasks.double, 21).result() == 42
 
 
 def test_an_input_whose_end_cannot_be_told_keeps_no_pool_from_ending():

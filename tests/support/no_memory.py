@@ -9,6 +9,7 @@ LIBRARY is no_memory.c, which has to be preloaded for the first.
 import array
 import collections
 import concurrent.futures
+import concurrent.futures.thread
 import ctypes
 import faulthandler
 import gc
@@ -52,6 +53,9 @@ class Library:
         self.fail_from.argtypes = [ctypes.c_long, ctypes.c_long]
         self.failed.restype = self.live.restype = self.fail_no_more.restype = ctypes.c_long
 
+
+#: What Python takes before a fork.
+shutdown_lock, logging_lock = concurrent.futures.thread._global_shutdown_lock, logging._lock
 
 #: The cache of types holds the names that were looked for last.
 clear_caches = getattr(sys, "_clear_internal_caches", None) or sys._clear_type_cache
@@ -110,6 +114,14 @@ def is_good(result, usual):
     return kind is MemoryError or any(issubclass(kind, other) and words in text for other, words in DISGUISES)
 
 
+def let_go_of_locks():
+    """Python takes locks before a fork and lets go of them after it. If there is no memory to call that, they stay taken."""
+    if shutdown_lock.locked():
+        shutdown_lock.release()
+    while logging_lock._is_owned():
+        logging_lock.release()
+
+
 def make_world():
     """What is there from now on is not looked at again: that takes time."""
     world = World()
@@ -140,6 +152,7 @@ def sweep(world, library, name, usual, numbers, length):
     for n in numbers:
         result = outcome(world, name, lambda function, n=n: library.attempt(function, n, length))
         failed = library.failed()
+        let_go_of_locks()
         assert is_good(result, usual), f"{name}: allocation {n} ({length}) failed: {result!r} instead of {usual!r}"
         result = None
         world.check()

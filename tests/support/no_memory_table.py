@@ -34,6 +34,7 @@ IN_PYTHON = (
     "Future.result too late",
     "Future.set_",
     "MapResult.",
+    "Pool the whole life",
     "Pool.",
     "ProcessPoolExecutor the whole life",
     "ProcessPoolExecutor.kill_workers",
@@ -662,6 +663,15 @@ def map_result_ready(w):
     result = w.pool.map_async(tasks.double, w.things.items, 3)
     result.wait(PATIENCE)
     yield lambda: (result.ready(), result.successful() or result.get())
+
+
+@operation("Pool the whole life")
+def pool_life(w):
+    def life():
+        with fastpool.Pool(1) as pool:
+            return pool.apply(tasks.double, (2,))
+
+    yield life
 
 
 @operation("Pool.close")
