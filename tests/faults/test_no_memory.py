@@ -25,7 +25,7 @@ from fastpool.lazy_maps import Line
 from support import processes, script, tasks
 from support.events import PATIENCE
 from support.no_memory import COURIER
-from support.no_memory_table import IN_PYTHON, OPERATIONS
+from support.no_memory_table import FILLS, IN_PYTHON, OPERATIONS
 
 pytestmark = pytest.mark.deadline(3600 if os.environ.get("FASTPOOL_THOROUGH") else 240)
 
@@ -177,3 +177,4 @@ def test_table_is_whole():
         assert {f"{NAMES.get(n, f'{name}.{n}')}" for n in wanted} - covered == set()
     assert {"share", "wait", "as_completed", "Shared.value", "BoundExecutor.submit", "BoundExecutor.map"} <= covered
     assert all(any(name.startswith(prefix) for name in OPERATIONS) for prefix in IN_PYTHON)
+    assert set(FILLS) <= set(OPERATIONS)

@@ -23,7 +23,7 @@ import time
 import fastpool
 from support import tasks
 from support.events import PATIENCE
-from support.no_memory_table import IN_PYTHON, OPERATIONS, World
+from support.no_memory_table import FILLS, IN_PYTHON, OPERATIONS, World
 
 #: An operation beside those of the table.
 COURIER = "the courier"
@@ -234,22 +234,24 @@ def rounds(count, seconds, *names):
 
 
 def check_rounds(world, count, seconds, name):
-    usual = outcome(world, name, call)
+    for _ in range(FILLS.get(name, 1)):
+        usual = outcome(world, name, call)
     before = objects(world)
-    totals = array.array("q", [0] * QUARTERS)
+    totals, done = array.array("q", [0] * QUARTERS), array.array("q", [0] * QUARTERS)
     for quarter in range(QUARTERS):
         end = time.monotonic() + seconds / QUARTERS
-        done = 0
-        while done < count // QUARTERS and time.monotonic() < end:
+        while done[quarter] < count // QUARTERS and time.monotonic() < end:
             result = outcome(world, name, call)
             assert result == usual, f"{name}: {result!r} instead of {usual!r}"
             result = None
-            done += 1
+            done[quarter] += 1
         check_objects(world, name, before)
         clear_caches()
         totals[quarter] = getattr(sys, "gettotalrefcount", int)()
-    # what grows with each round grows in every quarter by as much at least
-    assert any(totals[i] < totals[i - 1] + done for i in range(1, QUARTERS)), f"{name}: references are left: {totals}"
+    # what grows with each round grows in every quarter by as much at least; what another thread holds does not
+    left = [totals[i] - totals[i - 1] for i in range(1, QUARTERS)]
+    grows = all(n >= rounds for n, rounds in zip(left, done[1:], strict=True))
+    assert not grows, f"{name}: references are left: {left} in {list(done[1:])} rounds"
 
 
 def main(what, *arguments):
