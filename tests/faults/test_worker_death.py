@@ -225,9 +225,9 @@ def seconds_to_kill_and_join(context, mailbox):
 
 @pytest.mark.deadline(120)
 def test_noticed_fast(make_pool, mailbox, context):
-    """From the kill to the error in the hands of the thread that waits: 10 ms on top of the kill itself.
+    """From the kill to the error in the hands of the thread that waits: 10 ms on top of twice the kill itself.
 
-    The fastest of each: what else the machine does comes on top of both, and of one more than of the other.
+    The fastest of each. Twice, since both wait for a CPU where others compute, and one waits for another thread as well.
     """
     times, kills = [], []
     for _ in range(9):
@@ -241,7 +241,7 @@ def test_noticed_fast(make_pool, mailbox, context):
         times.append(time.perf_counter() - start)
         pool.shutdown()
     print("milliseconds:", *(f"{1000 * seconds:.2f}" for seconds in sorted(times)))
-    assert min(times) < 0.010 + min(kills)
+    assert min(times) < 0.010 + 2 * min(kills)
 
 
 def test_noticed_in_spite_of_a_grandchild(make_pool, mailbox):
