@@ -199,13 +199,14 @@ def try_courier(world, library, dice, trials):
             assert future._condition
             future.add_done_callback(world.things.callback)
             disarm.add_done_callback(lambda _, failed=failed: failed.append(library.fail_no_more()))
-        done, _ = concurrent.futures.wait([future], PATIENCE)
-        assert done == {future}
-        assert isinstance(future.exception(PATIENCE), MemoryError) or future.result() == 1
         while not failed:  # that callback was what had no memory
             another = world.single.submit(tasks.nothing)
             another.add_done_callback(lambda _, failed=failed: failed.append(library.fail_no_more()))
             another.result(PATIENCE)
+        # not before: an Event that is set without memory may keep its lock, and who waits for it waits for ever
+        done, _ = concurrent.futures.wait([future], PATIENCE)
+        assert done == {future}
+        assert isinstance(future.exception(PATIENCE), MemoryError) or future.result() == 1
         world.check()
         if failed[0] == 0:
             return
