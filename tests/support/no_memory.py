@@ -96,6 +96,7 @@ def forget_memory_error(_):
 DISGUISES = (
     (pickle.PicklingError, "import of module"),
     (pickle.PicklingError, "not found as"),
+    (ConnectionRefusedError, "Connection refused"),  # the fork server ends if a client hangs up in the midst
     (AttributeError, "Can't pickle local object"),  # and cloudpickle said one of the others
     (fastpool.UnpicklingFailed, "UnpicklingError("),
     (RuntimeError, "can't allocate"),
