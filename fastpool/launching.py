@@ -242,8 +242,11 @@ class Team:
             self.failures.note_start(index)
             self.has_started(process)
         except BaseException as error:
-            self.by_index.pop(index, None)
             _end_unknown(process, error)
+            started = self.by_index.pop(index, None)
+            if started is not None:
+                with contextlib.suppress(ValueError):  # it was not in the list yet
+                    self.has_ended(started, "killed", None)
             self.pool.cancel_worker(index)
             raise
         finally:
