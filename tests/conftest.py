@@ -1,9 +1,8 @@
 """What every test under tests/ shares: two implementations, three start methods, one deadline.
 
 A test that names the fixture ``lib`` runs once over the standard library and once over fastpool;
-one that names ``start_method`` (or ``pool``, or ``make_pool``) runs under each start method too.
-Outside of tests/contract and tests/faults, and for the standard library, only fork is used unless another one is asked
-for with --start-method: a third of the time for what the others have shown already.
+one that names ``start_method`` (or ``pool``, or ``make_pool``) runs under each start method that is asked for with
+--start-method; unasked under fork alone, or the first that it can be asked for: a third of the time.
 """
 
 import concurrent.futures
@@ -23,12 +22,13 @@ from support.events import Gate, Mailbox  # noqa: E402
 
 LIBRARIES = {"stdlib": "concurrent.futures", "fastpool": "fastpool"}
 START_METHODS = ("fork", "forkserver", "spawn")
-THOROUGH = ("contract", "faults")
 
 
 def pytest_addoption(parser):
     parser.addoption("--lib", choices=LIBRARIES, help="run the contract over this implementation only")
-    parser.addoption("--start-method", choices=START_METHODS, help="use this start method only, for both of them")
+    parser.addoption(
+        "--start-method", choices=(*START_METHODS, "all"), help="use this start method only, for both of them, or all"
+    )
 
 
 def pytest_configure(config):
@@ -72,25 +72,20 @@ def _start_methods(metafunc):
 
 
 def pytest_collection_modifyitems(config, items):
-    wanted = {name: config.getoption(name) for name in ("lib", "start_method")}
-    config.hook.pytest_deselected(items=[item for item in items if not _is_wanted(item, wanted)])
-    items[:] = [item for item in items if _is_wanted(item, wanted)]
+    asked = config.getoption("lib"), config.getoption("start_method")
+    config.hook.pytest_deselected(items=[item for item in items if not _is_wanted(item, *asked)])
+    items[:] = [item for item in items if _is_wanted(item, *asked)]
 
 
-def _is_wanted(item, wanted):
-    values = getattr(item, "callspec", None)
-    if not values:
-        return True
-    if not all(only in (None, values.params.get(name, only)) for name, only in wanted.items()):
+def _is_wanted(item, library, method):
+    params = item.callspec.params if hasattr(item, "callspec") else {}
+    if library not in (None, params.get("lib", library)):
         return False
-    return wanted["start_method"] is not None or _is_run_unasked(item, values.params)
-
-
-def _is_run_unasked(item, params):
+    if method == "all" or "start_method" not in params:
+        return True
     marker = item.get_closest_marker("methods")
     first, *_ = marker.args if marker else START_METHODS
-    is_thorough = item.path.parent.name in THOROUGH and params.get("lib") != "stdlib"
-    return is_thorough or params.get("start_method", first) == first
+    return params["start_method"] == (method or first)
 
 
 @pytest.fixture(scope="session")
