@@ -6,6 +6,10 @@ children of the program (clone(2), CLONE_PARENT), which waits for them, kills th
 
 A request is one message, its answer another. Whoever is interrupted between them gives the template up: its next answer
 would be taken for somebody else's.
+
+A copy does nothing until the program, which has its pid by then, writes a byte into the pipe that would tell the copy of the
+program's end. A template that dies between the fork and its answer takes the other end of that pipe along, and the copy, of
+which nobody knows, ends as well: otherwise two processes would be the same worker.
 """
 
 from __future__ import annotations
@@ -22,7 +26,7 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import popen_fork, util
-from multiprocessing.process import BaseProcess
+from multiprocessing.process import BaseProcess, parent_process
 from typing import Any, NoReturn
 
 from fastpool import _core, sharing
@@ -140,6 +144,18 @@ class _Popen(popen_fork.Popen):
     def _launch(self, process: BaseProcess) -> None:
         self.pid, (self.sentinel, other) = self._template.start(self._index, process)
         self.finalizer = util.Finalize(self, _close, (self.sentinel, other))
+        _let_begin(other)
+
+
+def _let_begin(pipe: int) -> None:
+    """It may be dead already, which its sentinel tells; and the program may have given SIGPIPE its default action back."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
+    try:
+        os.write(pipe, b"\0")
+    except BrokenPipeError:
+        signal.sigtimedwait({signal.SIGPIPE}, 0)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _close(*descriptors: int) -> None:
@@ -184,6 +200,10 @@ def _work(
 ) -> None:
     os.fork = fork
     channel.close()
+    parent = parent_process()
+    assert parent is not None
+    if not os.read(parent.sentinel, 1):
+        os._exit(1)  # the program does not know of this process
     if on_sigterm is not None:
         signal.signal(signal.SIGTERM, on_sigterm)
     target(*args)

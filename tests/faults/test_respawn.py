@@ -6,9 +6,11 @@ import signal
 import socket
 import threading
 from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import popen_fork
 
 import pytest
 
+from fastpool import template
 from support import processes, tasks
 from support.events import PATIENCE, eventually
 
@@ -267,6 +269,24 @@ def test_the_template_is_stopped(make_respawning):
     os.kill(pool._team.template.pid, signal.SIGSTOP)
     os.kill(pid, signal.SIGKILL)
     assert pool.submit(tasks.double, 2).result(PATIENCE) == 4
+    assert _workers_are_who_they_are(pool)
+
+
+@pytest.mark.methods("fork")
+def test_the_template_dies_before_it_can_tell_of_a_copy(make_respawning, mailbox, monkeypatch):
+    """That copy must not be a worker: another has its place."""
+
+    def tell_nobody(channel, process):
+        mailbox.put(popen_fork.Popen(process).pid)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    monkeypatch.setattr(template, "_answer", tell_nobody)
+    pool = make_respawning(1)
+    first = pool.submit(tasks.pid).result(PATIENCE)
+    os.kill(first, signal.SIGKILL)
+    pids = {pool.submit(tasks.pid).result(PATIENCE) for _ in range(100)}
+    copy = int(mailbox.get())
+    assert os.waitpid(copy, 0) == (copy, 1 << 8) and copy not in pids
     assert _workers_are_who_they_are(pool)
 
 
