@@ -125,9 +125,14 @@ cancel_some(void *arg)
     return NULL;
 }
 
-static void
-test_cancelled_or_executed_never_both(void)
+/* True if there were some of both: on a machine with much to do one side may come too late for all. */
+static bool
+cancelled_or_executed_never_both(void)
 {
+    for (u32 i = 0; i < N; i++) {
+        atomic_store(&tasks[i], NULL);
+        fp_store_relaxed(&cancelled[i], 0);
+    }
     crew_open(&c, 3);
     for (u32 i = 0; i < 3; i++) {
         crew_start(&c);
@@ -155,8 +160,16 @@ test_cancelled_or_executed_never_both(void)
             crew_expect(&c, t, (order){.id = i});
         }
     }
-    CHECK(ran > 0 && ran < N);
     crew_close(&c);
+    return ran > 0 && ran < N;
+}
+
+static void
+test_cancelled_or_executed_never_both(void)
+{
+    while (!cancelled_or_executed_never_both()) {
+        /* once more */
+    }
 }
 
 int
