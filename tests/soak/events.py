@@ -129,7 +129,10 @@ def kill_worker(actor):
     life = actor.life
     if life.mortal and (pid := life.worker(actor.dice)):
         life.victims.add(pid)
-        life.signal(pid, actor.dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV]))
+        signum = actor.dice.choice([signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGSEGV])
+        if signum == signal.SIGSEGV and not life.all_are_ready():  # workers that crash at their start break a pool, rightly
+            signum = signal.SIGKILL
+        life.signal(pid, signum)
         life.figures.add("workers killed")
 
 

@@ -288,6 +288,10 @@ class Life:
         pids = [pid for pid in self.pids() if processes.alive(pid)]
         return dice.choice(pids) if pids else None
 
+    def all_are_ready(self):
+        team = getattr(self.pool, "_team", None)
+        return team is not None and team.pool.ready >= len(team.by_index)
+
     def signal(self, pid, signum):
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signum)
