@@ -144,7 +144,11 @@ class _Popen(popen_fork.Popen):
     def _launch(self, process: BaseProcess) -> None:
         self.pid, (self.sentinel, other) = self._template.start(self._index, process)
         self.finalizer = util.Finalize(self, _close, (self.sentinel, other))
-        _let_begin(other)
+        try:
+            _let_begin(other)
+        except BaseException:  # of a signal's handler, after the byte perhaps: nobody will know of that worker
+            _end(self.pid)
+            raise
 
 
 def _let_begin(pipe: int) -> None:

@@ -8,7 +8,6 @@ An episode is the life of one pool, or of two side by side. Its seed, printed wh
 
 import argparse
 import contextlib
-import gc
 import logging
 import multiprocessing
 import os
@@ -33,6 +32,7 @@ import fastpool
 from support import processes
 from support.deadline import print_all_stacks
 from support.events import eventually
+from support.holdings import holdings
 from support.watchdog import Watchdog
 
 #: Seconds for an episode: more than its own limit for each call.
@@ -78,17 +78,6 @@ def listen_for_complaints():
 
 
 # --------------------------------------------------------------------------------------- leaks
-def holdings():
-    gc.collect()
-    return {
-        "descriptors": sorted(processes.open_files().values()),
-        "processes": sorted(processes.descendants()),
-        "threads": sorted(thread.name for thread in threading.enumerate()),
-        "tasks": len(os.listdir("/proc/self/task")),
-        "mappings": sorted(line.split()[-1] for line in open("/proc/self/maps") if "memfd" in line),
-    }
-
-
 def check_holdings(before):
     with contextlib.suppress(AssertionError):
         eventually(lambda: holdings() == before)
