@@ -10,7 +10,7 @@ from typing import Any
 
 from fastpool.errors import pool_broken
 from fastpool.launching import MOST_REFUSALS, Team
-from fastpool.worker import Bounds
+from fastpool.worker import Bounds, Place
 
 
 class ExecutorTeam(Team):
@@ -43,8 +43,8 @@ class ExecutorTeam(Team):
         self.by_pid = by_pid
         self.min_workers = min_workers
 
-    def arguments(self, index: int, owner: int) -> tuple[Any, ...]:
-        return (*super().arguments(index, owner), self.survives)
+    def arguments(self, place: Place, owner: int) -> tuple[Any, ...]:
+        return (*super().arguments(place, owner), self.survives)
 
     def has_started(self, process: BaseProcess) -> None:
         self.by_pid[process.pid] = process

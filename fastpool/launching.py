@@ -34,6 +34,7 @@ from fastpool.futures import Future
 from fastpool.start_failures import StartFailures
 from fastpool.stopping import (
     ask_for_stack,
+    end_child,
     kill_tree,
     kill_watched,
     private_memory,
@@ -97,17 +98,19 @@ def _close_pipes_of(error: OSError) -> None:
 
 
 def _end_unknown(process: BaseProcess | None, error: BaseException) -> None:
-    """A worker that nobody would know: `error` came after its start, or in multiprocessing's midst of it."""
+    """A worker of which nobody will hear: `error` came after its start, or in multiprocessing's midst of it.
+
+    Without this it would not be admitted, and end by itself; but as a child that nobody waits for.
+    """
     if process is not None and getattr(process, "pid", None) is not None:
         process.kill()
         process.join()
         return
     for frame, _ in walk_tb(error.__traceback__):
-        if frame.f_code is popen_fork.Popen._launch.__code__:  # type: ignore[attr-defined]
-            pid = getattr(frame.f_locals["self"], "pid", None)
-            if pid is not None:
-                os.kill(pid, signal.SIGKILL)
-                os.waitpid(pid, 0)
+        popen = frame.f_locals.get("self")
+        if isinstance(popen, popen_fork.Popen) and getattr(popen, "pid", None) is not None:
+            end_child(popen.pid)
+            return
 
 
 def _pid_of(process: BaseProcess | None) -> int:
@@ -199,29 +202,31 @@ class Team:
         """All that may still run."""
         return list(self.by_index.values())
 
-    def arguments(self, index: int, owner: int) -> tuple[Any, ...]:
+    def arguments(self, place: worker.Place, owner: int) -> tuple[Any, ...]:
         """Of `target`."""
-        return self.attachment, index, owner, worker.depth + 1, self.initializer, self.initargs, self.bounds
+        return self.attachment, place, owner, worker.depth + 1, self.initializer, self.initargs, self.bounds
 
     def start_template(self) -> None:
         """While there are no threads yet: see ``template``."""
         owner = os.getpid()
         with forking.forking, _interrupts_blocked(self.start_method):
             self.template = Template(
-                lambda index: self.make_process(target=self.target, args=self.arguments(index, owner)),
+                lambda place: self.make_process(target=self.target, args=self.arguments(place, owner)),
                 owner,
                 self.attachment.descriptors[2],
             )
 
-    def _start_process(self, process: BaseProcess, index: int) -> None:
+    def _start_process(self, process: BaseProcess, place: worker.Place) -> None:
         with _interrupts_blocked(self.start_method):
+            place.ticket = self.pool.new_ticket(place.index)
             if self.template is not None:
-                vars(process)["_Popen"] = self.template.popen(index)
+                vars(process)["_Popen"] = self.template.popen(place)
                 try:
                     process.start()
                     return
                 except TemplateUnavailable:
                     del vars(process)["_Popen"]
+                    place.ticket = self.pool.new_ticket(place.index)  # it may have made that process, and could not tell
             try:
                 process.start()
             except OSError as error:
@@ -233,12 +238,14 @@ class Team:
         index = None if self.ended else self.pool.new_worker()
         if index is None:
             return None
+        place = worker.Place(index)
         process: BaseProcess | None = None
         outer = get_spawning_popen()  # a signal's handler may start a worker while another is being pickled
         try:
-            process = self.make_process(target=self.target, args=self.arguments(index, os.getpid()))
-            self._start_process(process, index)
+            process = self.make_process(target=self.target, args=self.arguments(place, os.getpid()))
+            self._start_process(process, place)
             self.by_index[index] = process
+            self.pool.admit(index)
             self.failures.note_start(index)
             self.has_started(process)
         except BaseException as error:

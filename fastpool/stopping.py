@@ -58,6 +58,13 @@ def kill_tree(pid: int) -> None:
     _send(pid, signal.SIGKILL)
 
 
+def end_child(pid: int) -> None:
+    """SIGKILL for a child that nobody else waits for."""
+    with contextlib.suppress(ProcessLookupError, ChildProcessError):
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
 def watch_descendants(pid: int) -> list[int]:
     """Pidfds of what a process has started by now: when it has ended itself, nobody can tell whose they were."""
     found = []

@@ -7,9 +7,8 @@ children of the program (clone(2), CLONE_PARENT), which waits for them, kills th
 A request is one message, its answer another. Whoever is interrupted between them gives the template up: its next answer
 would be taken for somebody else's.
 
-A copy does nothing until the program, which has its pid by then, writes a byte into the pipe that would tell the copy of the
-program's end. A template that dies between the fork and its answer takes the other end of that pipe along, and the copy, of
-which nobody knows, ends as well: otherwise two processes would be the same worker.
+A template that dies between the fork and its answer leaves a copy of which nobody knows. It is not admitted, and ends: see
+``worker.Place``.
 """
 
 from __future__ import annotations
@@ -26,12 +25,14 @@ import traceback
 from collections.abc import Callable
 from functools import partial
 from multiprocessing import popen_fork, util
-from multiprocessing.process import BaseProcess, parent_process
+from multiprocessing.process import BaseProcess
 from typing import Any, NoReturn
 
 from fastpool import _core, sharing
+from fastpool.stopping import end_child
+from fastpool.worker import Place
 
-#: A request is a pickle of the worker's index, name and identity: far less than a socket holds.
+#: A request is a pickle of the worker's place, name and identity: far less than a socket holds.
 _MESSAGE = 65536
 
 #: Seconds that the template has for an answer. It is no program's business to stop it, but anybody can.
@@ -46,12 +47,12 @@ class Template:
     """The program's side.
 
     Args:
-        make_process: called in the template, with the index of a worker: its process, not started.
+        make_process: called in the template: the process of a worker, not started.
         owner: the program's pid.
         lifeline: the descriptor that ends with the program, see ``_core.Pool.attachment``.
     """
 
-    def __init__(self, make_process: Callable[[int], BaseProcess], owner: int, lifeline: int) -> None:
+    def __init__(self, make_process: Callable[[Place], BaseProcess], owner: int, lifeline: int) -> None:
         self.gone = self._busy = False
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.settimeout(_PATIENCE)
@@ -62,11 +63,11 @@ class Template:
             _serve(theirs, self._channel, make_process, owner, lifeline)
         theirs.close()
 
-    def popen(self, index: int) -> Callable[[BaseProcess], popen_fork.Popen]:
+    def popen(self, place: Place) -> Callable[[BaseProcess], popen_fork.Popen]:
         """For a ``BaseProcess._Popen``."""
-        return partial(_Popen, self, index)
+        return partial(_Popen, self, place)
 
-    def start(self, index: int, process: BaseProcess) -> tuple[int, list[int]]:
+    def start(self, place: Place, process: BaseProcess) -> tuple[int, list[int]]:
         """The pid of a new worker, and the two descriptors that multiprocessing wants of it.
 
         Raises:
@@ -77,7 +78,7 @@ class Template:
             raise TemplateUnavailable
         self._busy = True
         try:
-            request = (index, process.name, process._identity, process.daemon)
+            request = (place, process.name, process._identity, process.daemon)
             self._channel.send(pickle.dumps(request))
             answer = self._receive()
         except BaseException as error:
@@ -102,7 +103,7 @@ class Template:
             return pid, descriptors
         for fd in descriptors:  # there was no room for both
             os.close(fd)
-        _end(pid)
+        end_child(pid)
         return OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     def _give_up(self) -> None:
@@ -116,7 +117,7 @@ class Template:
                 if not isinstance(late, OSError):
                     for fd in late[1]:
                         os.close(fd)
-                    _end(late[0])
+                    end_child(late[0])
         self.end()
 
     def end(self) -> None:
@@ -124,42 +125,20 @@ class Template:
         self.gone = True
         if self._channel.fileno() >= 0:  # once: then the number is free for others
             self._channel.close()
-            _end(self.pid)
-
-
-def _end(pid: int) -> None:
-    with contextlib.suppress(ProcessLookupError, ChildProcessError):
-        os.kill(pid, signal.SIGKILL)
-        os.waitpid(pid, 0)
+            end_child(self.pid)
 
 
 class _Popen(popen_fork.Popen):
     """multiprocessing's own, for a process that the template starts."""
 
-    def __init__(self, template: Template, index: int, process: BaseProcess) -> None:
-        self._template, self._index = template, index
+    def __init__(self, template: Template, place: Place, process: BaseProcess) -> None:
+        self._template, self._place = template, place
         super().__init__(process)
         del self._template
 
     def _launch(self, process: BaseProcess) -> None:
-        self.pid, (self.sentinel, other) = self._template.start(self._index, process)
+        self.pid, (self.sentinel, other) = self._template.start(self._place, process)
         self.finalizer = util.Finalize(self, _close, (self.sentinel, other))
-        try:
-            _let_begin(other)
-        except BaseException:  # of a signal's handler, after the byte perhaps: nobody will know of that worker
-            _end(self.pid)
-            raise
-
-
-def _let_begin(pipe: int) -> None:
-    """It may be dead already, which its sentinel tells; and the program may have given SIGPIPE its default action back."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
-    try:
-        os.write(pipe, b"\0")
-    except BrokenPipeError:
-        signal.sigtimedwait({signal.SIGPIPE}, 0)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _close(*descriptors: int) -> None:
@@ -171,7 +150,7 @@ def _close(*descriptors: int) -> None:
 def _serve(
     channel: socket.socket,
     programs: socket.socket,
-    make_process: Callable[[int], BaseProcess],
+    make_process: Callable[[Place], BaseProcess],
     owner: int,
     lifeline: int,
 ) -> NoReturn:
@@ -185,8 +164,8 @@ def _serve(
         sharing.let_go_of_inherited()
         fork, os.fork = os.fork, _core.fork_sibling
         while request := channel.recv(_MESSAGE):
-            index, name, identity, daemon = pickle.loads(request)
-            process: Any = make_process(index)
+            place, name, identity, daemon = pickle.loads(request)
+            process: Any = make_process(place)
             process._name, process._identity, process._parent_pid = name, identity, owner
             process._config["daemon"] = daemon
             process._target = partial(_work, channel, fork, on_sigterm, process._target)
@@ -204,10 +183,6 @@ def _work(
 ) -> None:
     os.fork = fork
     channel.close()
-    parent = parent_process()
-    assert parent is not None
-    if not os.read(parent.sentinel, 1):
-        os._exit(1)  # the program does not know of this process
     if on_sigterm is not None:
         signal.signal(signal.SIGTERM, on_sigterm)
     target(*args)

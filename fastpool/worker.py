@@ -38,6 +38,17 @@ class Bounds(NamedTuple):
     idle_timeout: float = 0.0  # seconds without a task
 
 
+class Place:
+    """The index of a worker, and the ticket of the process that is to be it.
+
+    The process waits until the program knows of it and admits it: ``_core.Pool.admit``. One that was forked and never told
+    of (its fork server died, say) ends when another is admitted, or nobody is to be that worker any more.
+    """
+
+    def __init__(self, index: int) -> None:
+        self.index, self.ticket = index, 0
+
+
 class Attachment:
     """The descriptors of a pool's shared memory, on their way into a worker under any start method."""
 
@@ -69,7 +80,7 @@ class _Passed:
 
 def main(
     attachment: Attachment,
-    index: int,
+    place: Place,
     owner: int,
     nested: int,
     initializer: Callable[..., object] | None,
@@ -82,19 +93,16 @@ def main(
     `resigns`: what its initializer raises is for the parent to know.
     """
     try:
-        memfd, bell, lifeline = attachment.detach()
-        _core.watch_owner(owner, lifeline)
-        sharing.let_go_of_inherited()
-        _prepare(memfd, index, nested)
+        memfd, bell = _begin(attachment, place, owner, nested)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         if initializer is not None:
             error = _initialize(initializer, initargs)
             if error is not None:
                 if resigns and isinstance(error, Exception):
                     text = _traceback_text(error, error.__traceback__)
-                    _core.resign(memfd, bell, index, _encode(initializer_failed(error), text))
+                    _core.resign(memfd, bell, place.index, _encode(initializer_failed(error), text))
                 return
-        _core.work(memfd, bell, index, bounds, False)
+        _core.work(memfd, bell, place.index, bounds, False)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         pass  # the parent has been interrupted as well, and says so
@@ -102,7 +110,7 @@ def main(
 
 def pool_main(
     attachment: Attachment,
-    index: int,
+    place: Place,
     owner: int,
     nested: int,
     initializer: Callable[..., object] | None,
@@ -111,10 +119,7 @@ def pool_main(
 ) -> None:
     """The same for a worker of a Pool: what is no ``Exception`` ends it, and the parent sees how."""
     try:
-        memfd, bell, lifeline = attachment.detach()
-        _core.watch_owner(owner, lifeline)
-        sharing.let_go_of_inherited()
-        _prepare(memfd, index, nested)
+        memfd, bell = _begin(attachment, place, owner, nested)
         # A task may have children: like its owner this process ends them, and a pool's workers end with their owner.
         current_process()._config["daemon"] = False  # type: ignore[attr-defined]
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
@@ -122,22 +127,29 @@ def pool_main(
             try:
                 initializer(*initargs)
             except Exception as error:
-                _resign(memfd, bell, index, error)
+                _resign(memfd, bell, place.index, error)
                 return
-        _core.work(memfd, bell, index, bounds, True)
+        _core.work(memfd, bell, place.index, bounds, True)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
     except KeyboardInterrupt:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGINT)
 
 
-def _prepare(memfd: int, index: int, nested: int) -> None:
+def _begin(attachment: Attachment, place: Place, owner: int, nested: int) -> tuple[int, int]:
+    """What comes first in any worker. Returns the descriptors of the pool's memory and of its manager's bell."""
     global depth
     depth = nested
-    _tell_crashes(memfd, index)
+    memfd, bell, lifeline = attachment.detach()
+    _core.watch_owner(owner, lifeline)
+    if not _core.admitted(memfd, place.index, place.ticket):
+        os._exit(1)
+    sharing.let_go_of_inherited()
+    _tell_crashes(memfd, place.index)
     if isinstance(sys.stdout, io.TextIOWrapper):
         with contextlib.suppress(ValueError):  # closed
             sys.stdout.reconfigure(line_buffering=True)  # what a task has printed is not lost when its worker dies
+    return memfd, bell
 
 
 def _tell_crashes(memfd: int, index: int) -> None:

@@ -41,7 +41,7 @@ look_at_slot(const fp_pool *p, u32 s, const u32 *hinted)
     if (fp_word_state(word) == FP_READY) {
         return w == 0 && hinted[s] ? SOUND : DAMAGED;
     }
-    if (w >= p->shm.nworkers || !p->in_use[w]) {
+    if (w >= p->shm.nworkers || !p->seats[w].in_use) {
         return DAMAGED;
     }
     bool left = has_left(p, w, s) && fp_load_acquire(at) == word;
@@ -62,11 +62,23 @@ is_not_listed(fp_pool *p, u32 s)
     return !p->broken && p->slots[s].out && p->slots[s].generation == generation;
 }
 
+/* A worker that waits for its ticket would wait for ever if that were gone. */
+static bool
+tickets_are_ours(const fp_pool *p)
+{
+    for (u32 w = 0; w < p->shm.nworkers; w++) {
+        if (p->seats[w].in_use && fp_load_relaxed(&p->shm.workers[w].wk_ticket) != p->seats[w].admitted) {
+            return false;
+        }
+    }
+    return true;
+}
+
 bool
 fp_audit_locked(fp_pool *p)
 {
     u64 head = fp_load_acquire(&p->shm.head->rg_head);   /* before the words: what is READY then has its hint behind it */
-    if (head > p->tail || p->tail - head > p->shm.ncells) {
+    if (head > p->tail || p->tail - head > p->shm.ncells || !tickets_are_ours(p)) {
         return false;
     }
     u32 *hinted = p->completed_slots, left = p->shm.nslots;

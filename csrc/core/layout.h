@@ -98,6 +98,7 @@ typedef struct {
     fp_a32 wk_phase;                     /* parent: NONE, STARTED; itself: the rest */
     fp_a32 wk_ring_head;                 /* parent: bytes of the ring that it has freed (mod 2^32) */
     fp_a32 wk_note;                      /* itself, before UNFIT: bytes at the start of its ring, a pickled exception */
+    fp_a32 wk_ticket;                    /* parent: which process is this worker, see admission.h */
     fp_a64 wk_base;                      /* itself, before RUNNING: bytes of memory that it shared with no file then */
     fp_a64 wk_started;                   /* itself: when its timed task began (fp_now), 0 before and after */
 } fp_worker_shm;

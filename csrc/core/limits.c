@@ -17,7 +17,7 @@ runner_locked(const fp_pool *p, const fp_task *t)
     }
     u64 word = fp_load_acquire(&p->shm.slots[t->slot].sl_state);
     u32 w = fp_word_owner(word);
-    bool runs = word == fp_word(t->generation, w, FP_CLAIMED) && w < p->shm.nworkers && p->in_use[w];
+    bool runs = word == fp_word(t->generation, w, FP_CLAIMED) && w < p->shm.nworkers && p->seats[w].in_use;
     return runs ? (int)w : FP_EMPTY;
 }
 
@@ -33,7 +33,7 @@ pronounce_locked(fp_pool *p, u32 w, u64 grace)
 void
 fp_limits_condemn_locked(fp_pool *p, u32 w)
 {
-    if (p->in_use[w] && !p->fates[w].condemned) {
+    if (p->seats[w].in_use && !p->fates[w].condemned) {
         pronounce_locked(p, w, 0);
     }
 }

@@ -18,9 +18,9 @@ alloc_private(fp_pool *p)
     p->slots = calloc(n, sizeof *p->slots);
     p->free_slots = malloc(n * sizeof *p->free_slots);
     p->completed_slots = malloc(n * sizeof *p->completed_slots);
-    p->in_use = calloc(p->shm.nworkers, sizeof *p->in_use);
+    p->seats = calloc(p->shm.nworkers, sizeof *p->seats);
     p->fates = calloc(p->shm.nworkers, sizeof *p->fates);
-    if (p->slots == NULL || p->free_slots == NULL || p->completed_slots == NULL || p->in_use == NULL ||
+    if (p->slots == NULL || p->free_slots == NULL || p->completed_slots == NULL || p->seats == NULL ||
         p->fates == NULL) {
         return FP_NOMEM;
     }
@@ -46,7 +46,7 @@ destroy(fp_pool *p)
     free(p->slots);
     free(p->free_slots);
     free(p->completed_slots);
-    free(p->in_use);
+    free(p->seats);
     free(p->fates);
     fp_death_clear(&p->death);
     pthread_mutex_destroy(&p->lock);

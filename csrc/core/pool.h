@@ -28,6 +28,13 @@ typedef struct {
     bool out;            /* it is with the workers: not among free_slots */
 } fp_slot;
 
+/* What an index is used for. */
+typedef struct {
+    bool in_use;         /* it has a worker */
+    u32 ticket;          /* of the process that was last started as this worker */
+    u32 admitted;        /* what wk_ticket is: 0 or `ticket` while it is in use */
+} fp_seat;
+
 /* A worker that is to be killed, see limits.h. */
 typedef struct {
     bool condemned;
@@ -58,7 +65,8 @@ typedef struct fp_pool {
     u64 demanded, served;             /* calls submitted; calls that need no worker any more */
     u32 started;                      /* workers started and not reaped */
     u32 min_workers;                  /* so many stay, however idle */
-    bool *in_use;                     /* [nworkers] the index has a worker */
+    fp_seat *seats;                   /* [nworkers] */
+    u32 last_ticket;
     fp_fate *fates;                   /* [nworkers] */
     u32 ncondemned;
     bool retries;                     /* a task that was lost with its worker may be sent again */
@@ -150,6 +158,10 @@ u64 fp_pool_trim(fp_pool *p);
 
 /* A worker index for a process about to start, or FP_FULL. */
 int fp_pool_new_worker(fp_pool *p);
+/* For the process that is about to be started as worker w; none that was started before it will be that worker. */
+u32 fp_pool_new_ticket(fp_pool *p, u32 w);
+/* Who has that ticket is known: it may begin. */
+void fp_pool_admit(fp_pool *p, u32 w);
 /* Tasks that no worker has taken yet; 0 in a forked child. */
 u64 fp_pool_waiting(fp_pool *p);
 /* Workers that take tasks. */

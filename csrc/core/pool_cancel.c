@@ -48,7 +48,7 @@ workers_before_their_first_task(const fp_pool *p)
 {
     u32 n = 0;
     for (u32 w = 0; w < p->shm.nworkers; w++) {
-        n += p->in_use[w] && fp_load_relaxed(&p->shm.workers[w].wk_slot) == 0;
+        n += p->seats[w].in_use && fp_load_relaxed(&p->shm.workers[w].wk_slot) == 0;
     }
     return n;
 }

@@ -1,4 +1,5 @@
 #include "pool_parts.h"
+#include "admission.h"
 #include "error.h"
 #include "os.h"
 #include "spans.h"
@@ -73,8 +74,9 @@ fp_pool_new_worker(fp_pool *p)
     pthread_mutex_lock(&p->lock);
     for (u32 w = 0; w < p->shm.nworkers && found < 0; w++) {
         fp_worker_shm *k = &p->shm.workers[w];
-        if (!p->in_use[w]) {
-            p->in_use[w] = true;
+        if (!p->seats[w].in_use) {
+            p->seats[w] = (fp_seat){.in_use = true};
+            fp_store_relaxed(&k->wk_ticket, 0);
             fp_store_relaxed(&k->wk_slot, 0);
             fp_store_relaxed(&k->wk_ring_head, 0);
             fp_store_relaxed(&k->wk_note, 0);
@@ -86,6 +88,31 @@ fp_pool_new_worker(fp_pool *p)
     }
     pthread_mutex_unlock(&p->lock);
     return found;
+}
+
+u32
+fp_pool_new_ticket(fp_pool *p, u32 w)
+{
+    pthread_mutex_lock(&p->lock);
+    do {
+        p->last_ticket++;
+    } while (p->last_ticket == 0 || p->last_ticket == FP_TICKET_NOBODY);
+    u32 ticket = p->last_ticket;
+    p->seats[w].ticket = ticket;
+    pthread_mutex_unlock(&p->lock);
+    return ticket;
+}
+
+void
+fp_pool_admit(fp_pool *p, u32 w)
+{
+    pthread_mutex_lock(&p->lock);
+    fp_seat *seat = &p->seats[w];
+    if (seat->in_use) {
+        seat->admitted = seat->ticket;
+        fp_ticket_show(&p->shm, w, seat->ticket);
+    }
+    pthread_mutex_unlock(&p->lock);
 }
 
 u32
@@ -116,5 +143,6 @@ fp_clear_worker_locked(fp_pool *p, u32 w)
     fp_wake_all(&p->shm);             /* it may have owed somebody a wake */
     fp_wait_rouse_leader(p);
     fp_store_release(&k->wk_phase, FP_WORKER_NONE);
-    p->in_use[w] = false;
+    p->seats[w].in_use = false;
+    fp_ticket_show(&p->shm, w, FP_TICKET_NOBODY);
 }

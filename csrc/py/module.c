@@ -40,6 +40,8 @@ static PyMethodDef module_methods[] = {
      "resign($module, memfd, bell, index, error, /)\n--\n\nInstead of work(): say why not, with a pickled exception. Takes the descriptors over.")},
     {"watch_owner", fp_worker_watch_owner, METH_VARARGS, PyDoc_STR(
      "watch_owner($module, pid, lifeline, /)\n--\n\nEnd this process when that one does. Takes the descriptor over.")},
+    {"admitted", fp_await_admission, METH_VARARGS, PyDoc_STR(
+     "admitted($module, memfd, index, ticket, /)\n--\n\nWait until this process may be that worker. False: it never may.")},
     {"crash_log", fp_crash_log, METH_VARARGS, PyDoc_STR(
      "crash_log($module, memfd, index, /)\n--\n\nA descriptor for the faulthandler of that worker.")},
     {"fork_sibling", fp_fork_a_sibling, METH_NOARGS, PyDoc_STR(

@@ -320,6 +320,43 @@ pool_new_worker(PyObject *self, PyObject *Py_UNUSED(ignored))
     return w < 0 ? Py_NewRef(Py_None) : PyLong_FromLong(w);
 }
 
+/* For a process that is to be worker `index`: its pool, or NULL with an exception. */
+static fp_pool *
+pool_with_worker(PyObject *self, PyObject *index, u32 *w)
+{
+    fp_pool *pool = as_pool(self)->pool;
+    unsigned long value = PyLong_AsUnsignedLong(index);
+    if (PyErr_Occurred() || fp_refuse_after_fork(pool)) {
+        return NULL;
+    }
+    if (value >= pool->shm.nworkers) {
+        PyErr_SetString(PyExc_ValueError, "no such worker");
+        return NULL;
+    }
+    *w = (u32)value;
+    return pool;
+}
+
+static PyObject *
+pool_new_ticket(PyObject *self, PyObject *index)
+{
+    u32 w;
+    fp_pool *pool = pool_with_worker(self, index, &w);
+    return pool == NULL ? NULL : PyLong_FromUnsignedLong(fp_pool_new_ticket(pool, w));
+}
+
+static PyObject *
+pool_admit(PyObject *self, PyObject *index)
+{
+    u32 w;
+    fp_pool *pool = pool_with_worker(self, index, &w);
+    if (pool == NULL) {
+        return NULL;
+    }
+    fp_pool_admit(pool, w);
+    Py_RETURN_NONE;
+}
+
 /* The process could not be started. */
 static PyObject *
 pool_cancel_worker(PyObject *self, PyObject *arg)
@@ -775,6 +812,10 @@ static PyMethodDef pool_methods[] = {
      "fail_overdue($self, index, error, /)\n--\n\nThe task of that worker ends with a pickled exception.")},
     {"new_worker", pool_new_worker, METH_NOARGS, PyDoc_STR(
      "new_worker($self)\n--\n\nThe index of a worker that is about to be started. None if all are.")},
+    {"new_ticket", pool_new_ticket, METH_O, PyDoc_STR(
+     "new_ticket($self, index, /)\n--\n\nFor the process that is about to be started as that worker. No earlier one may be it any more.")},
+    {"admit", pool_admit, METH_O, PyDoc_STR(
+     "admit($self, index, /)\n--\n\nThe process with the last ticket is known: it may begin.")},
     {"cancel_worker", pool_cancel_worker, METH_O, PyDoc_STR(
      "cancel_worker($self, index, /)\n--\n\nIt could not be started after all.")},
     {"watch", pool_watch, METH_VARARGS, PyDoc_STR(

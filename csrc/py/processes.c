@@ -1,5 +1,6 @@
 #include "processes.h"
 #include "errors.h"
+#include "../core/admission.h"
 #include "../core/crash.h"
 #include "../core/error.h"
 #include "../core/os.h"
@@ -19,6 +20,25 @@ fp_fork_a_sibling(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     }
     errno = error;
     return pid < 0 ? fp_raise_code(pid) : PyLong_FromLong(pid);
+}
+
+PyObject *
+fp_await_admission(PyObject *Py_UNUSED(module), PyObject *args)
+{
+    int memfd, rc;
+    unsigned int index, ticket;
+    if (!PyArg_ParseTuple(args, "iII:admitted", &memfd, &index, &ticket)) {
+        return NULL;
+    }
+    do {
+        Py_BEGIN_ALLOW_THREADS
+        rc = fp_ticket_wait(memfd, index, ticket);
+        Py_END_ALLOW_THREADS
+        if (rc == FP_INTR && PyErr_CheckSignals() < 0) {
+            return NULL;
+        }
+    } while (rc == FP_INTR);
+    return rc == FP_OK || rc == FP_CLOSED ? PyBool_FromLong(rc == FP_OK) : fp_raise_code(rc);
 }
 
 PyObject *

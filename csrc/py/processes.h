@@ -6,6 +6,8 @@
 
 /* fork_sibling(): as os.fork(), but the child is one of this process's parent. */
 PyObject *fp_fork_a_sibling(PyObject *module, PyObject *ignored);
+/* admitted(memfd, index, ticket): wait until this process may be that worker. */
+PyObject *fp_await_admission(PyObject *module, PyObject *args);
 /* crash_log(memfd, index): a descriptor for that worker's faulthandler. */
 PyObject *fp_crash_log(PyObject *module, PyObject *args);
 /* peak_memory(pid): of a child that has ended and has not been waited for. */

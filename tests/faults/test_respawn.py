@@ -290,6 +290,29 @@ def test_the_template_dies_before_it_can_tell_of_a_copy(make_respawning, mailbox
     assert _workers_are_who_they_are(pool)
 
 
+@pytest.mark.methods("forkserver")
+def test_the_fork_server_dies_before_it_can_tell_of_a_worker(run_script, tmp_path):
+    """Another takes its place, and the one of which nobody knows ends."""
+    finished = run_script("""
+        from support import processes
+        from support.events import eventually
+        # main
+        path = os.environ["FRAGILE_SERVER"] = sys.argv[1]
+        context.set_forkserver_preload(["support.fragile_server"])
+        pool = Pool(1, on_worker_death="respawn")
+        first = pool.submit(tasks.pid).result()
+        open(path + ".armed", "w").close()
+        os.kill(first, 9)
+        pids = {pool.submit(tasks.pid).result() for _ in range(300)}
+        lost = int(open(path).read())
+        eventually(lambda: not processes.alive(lost))
+        pids |= {pool.submit(tasks.pid).result() for _ in range(300)}
+        print(len(pids - {first}), lost in pids)
+        pool.shutdown()
+        """, tmp_path / "lost")
+    assert (finished.stdout, finished.stderr, finished.returncode) == ("1 False\n", "", 0)
+
+
 def end_soon():
     threading.Timer(0.005, os._exit, [3]).start()
 

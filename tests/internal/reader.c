@@ -49,7 +49,7 @@ claim(u32 w)
 {
     fp_call *call = &workers[w].call;
     bool bell;
-    if (p->in_use[w] && !workers[w].busy && fp_ring_is_sound(&p->shm, p->tail)) {
+    if (p->seats[w].in_use && !workers[w].busy && fp_ring_is_sound(&p->shm, p->tail)) {
         fp_wake_arrived(&p->shm, w);
         workers[w].busy = fp_claim(&p->shm, w, &call->slot, &call->generation, &bell) == FP_OK;
         fp_wake_helper(&p->shm);
@@ -145,7 +145,7 @@ reap(u32 w)
 {
     fp_task *t;
     fp_death death = {0};
-    if (p->in_use[w]) {
+    if (p->seats[w].in_use) {
         fp_pool_last_words(p, w, &death);
         fp_death_clear(&death);
         fp_pool_reap(p, w, &t);
