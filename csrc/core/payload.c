@@ -1,4 +1,5 @@
 #include "payload.h"
+#include "copy.h"
 #include "error.h"
 #include "os.h"
 
@@ -76,7 +77,7 @@ static int
 put_in_memory(const void *target, u64 at, const void *data, u64 size)
 {
     if (size > 0) {   /* an empty piece may have no address */
-        memcpy(*(u8 *const *)target + at, data, size);
+        fp_copy(*(u8 *const *)target + at, data, size);
     }
     return FP_OK;
 }

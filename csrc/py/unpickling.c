@@ -1,6 +1,7 @@
 #include "unpickling.h"
 #include "atoms.h"
 #include "errors.h"
+#include "../core/copy.h"
 #include "../core/error.h"
 #include "../core/os.h"
 
@@ -79,7 +80,7 @@ fill(fp_state *st, u8 *to, const u8 *from, u64 size)
     resume_gc(st);
     Py_BEGIN_ALLOW_THREADS
     fp_want_huge_pages(to, size);
-    memcpy(to, from, size);
+    fp_copy(to, from, size);
     Py_END_ALLOW_THREADS
 }
 
