@@ -13,26 +13,7 @@
 #ifndef FP_PICKLING_H
 #define FP_PICKLING_H
 
-#include "state.h"
-#include "../core/share.h"
-
-/* A buffer that is kept, and where: in the stream before own byte `at`. */
-typedef struct {
-    Py_buffer view;
-    size_t at;
-} fp_kept_write;
-
-typedef struct {
-    PyObject_HEAD
-    u8 *data;                      /* small writes, one after the other */
-    size_t size, capacity;
-    fp_kept_write *writes;         /* large ones */
-    size_t nwrites, writes_room;
-    Py_buffer *buffers;            /* out of band */
-    size_t nbuffers, buffers_room;
-    bool of_call;                  /* shared objects go by reference: the call keeps them */
-    fp_holds *holds;               /* those */
-} fp_writer;
+#include "writer.h"
 
 typedef struct fp_pickler {
     struct fp_pickler *next;
@@ -45,11 +26,7 @@ typedef struct fp_pickler {
     fp_out_of_band *out_of_band;   /* malloc */
 } fp_pickler;
 
-extern PyType_Spec fp_writer_spec, fp_reducers_spec;
-
-/* Append; a large buffer is kept instead. False with an exception. */
-bool fp_writer_append(fp_writer *w, const void *data, size_t n);
-bool fp_writer_take(fp_writer *w, PyObject *data);
+extern PyType_Spec fp_reducers_spec;
 
 /* Pickle `object`: a pickler whose `payload` is ready, to be given back; NULL with an exception. */
 fp_pickler *fp_pickle(fp_state *st, PyObject *object);

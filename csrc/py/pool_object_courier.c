@@ -1,0 +1,118 @@
+#include "pool_object_parts.h"
+#include "errors.h"
+#include "future.h"
+#include "submit.h"
+#include "../core/os.h"
+
+int
+fp_pool_object_want_courier(fp_pool_object *p)
+{
+    if (p->courier_wanted) {
+        return 0;
+    }
+    p->courier_wanted = true;
+    PyObject *r = PyObject_CallFunction(p->start_thread, "Oss", p, "deliver", "courier");
+    if (r == NULL) {
+        p->courier_wanted = false;
+        return -1;
+    }
+    Py_DECREF(r);
+    return 0;
+}
+
+static fp_task *
+next_for_courier(fp_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    fp_task *t = pool->courier_first;
+    if (t != NULL) {
+        pool->courier_first = t->next_for_courier;
+        if (pool->courier_first == NULL) {
+            pool->courier_last = NULL;
+        }
+        atomic_fetch_sub(&pool->courier.nready, 1);
+    }
+    pthread_mutex_unlock(&pool->lock);
+    return t;
+}
+
+static void
+deliver_all(fp_state *st, fp_pool *pool)
+{
+    fp_task *t;
+    while ((t = next_for_courier(pool)) != NULL) {
+        fp_future *f = t->owner;
+        t->owner = NULL;
+        fp_pool_drop_task(pool, t);
+        if (f == NULL) {
+            continue;
+        }
+        if (fp_future_deliver(st, f) < 0) {
+            PyErr_WriteUnraisable((PyObject *)f);
+        }
+        Py_DECREF(f);
+    }
+}
+
+/* The courier thread's whole life: returns when it was told to leave and nothing is left. */
+PyObject *
+fp_pool_object_deliver(PyObject *self, PyTypeObject *cls, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(nargs),
+             PyObject *Py_UNUSED(kwnames))
+{
+    fp_pool_object *p = fp_as_pool(self);
+    fp_state *st = fp_state_by_type(cls);
+    p->courier = PyThread_get_thread_ident();
+    for (;;) {
+        deliver_all(st, p->pool);
+        if (p->courier_leaving) {
+            p->courier_wanted = false;   /* no GIL was let go of since the list was found empty */
+            Py_RETURN_NONE;
+        }
+        Py_BEGIN_ALLOW_THREADS
+        fp_wait(p->pool, &p->pool->courier, 1, FP_NEVER);
+        Py_END_ALLOW_THREADS
+    }
+}
+
+PyObject *
+fp_pool_object_call_when_done(PyObject *self, PyTypeObject *cls, PyObject *const *args, Py_ssize_t nargs, PyObject *Py_UNUSED(kwnames))
+{
+    fp_state *st = fp_state_by_type(cls);
+    if (nargs != 2 || !PyObject_TypeCheck(args[0], st->Future)) {
+        PyErr_SetString(PyExc_TypeError, "call_when_done() takes a future of fastpool and a callable");
+        return NULL;
+    }
+    if (fp_refuse_after_fork(fp_as_pool(self)->pool) ||
+        fp_future_call_in_courier(fp_as_pool(self), (fp_future *)args[0], args[1]) < 0) {
+        return NULL;
+    }
+    Py_RETURN_NONE;
+}
+
+/* The courier may leave once it has delivered all: called when no task is unfinished. */
+static void
+dismiss_courier(fp_pool *pool)
+{
+    pthread_mutex_lock(&pool->lock);
+    atomic_fetch_add(&pool->courier.nready, 1);   /* a wake without a task */
+    fp_wait_notify_locked(pool, &pool->courier);
+    pthread_mutex_unlock(&pool->lock);
+}
+
+PyObject *
+fp_pool_object_dismiss_courier(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    fp_as_pool(self)->courier_leaving = true;
+    if (fp_as_pool(self)->pool->fork_generation == fp_fork_generation()) {
+        dismiss_courier(fp_as_pool(self)->pool);
+    }
+    Py_RETURN_NONE;
+}
+
+PyObject *
+fp_pool_object_send_deferred(PyObject *self, PyTypeObject *cls, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(nargs),
+                   PyObject *Py_UNUSED(kwnames))
+{
+    fp_send_deferred(fp_state_by_type(cls), fp_as_pool(self));
+    Py_RETURN_NONE;
+}

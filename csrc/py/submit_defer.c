@@ -1,0 +1,185 @@
+#include "submit_parts.h"
+#include "errors.h"
+#include "../core/error.h"
+#include "../core/wait.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+struct fp_deferred {
+    fp_deferred *next;
+    fp_task *task;
+    PyObject *packed;
+    bool by_value;
+};
+
+/* The current exception becomes the task's, whatever it is: there is no caller to leave. */
+static void
+fail_deferred(fp_pool_object *p, fp_task *task)
+{
+    PyObject *exc = fp_fetch_exception();
+    const char *encode = p->of_pool ? "encode_unwrapped" : "encode_exception";
+    PyObject *bytes = fp_call_helper("fastpool.worker", encode, "(O)", exc);
+    Py_DECREF(exc);
+    fp_death *death = bytes ? calloc(1, sizeof *death) : NULL;
+    if (death != NULL && (death->error = malloc((size_t)PyBytes_GET_SIZE(bytes))) != NULL) {
+        death->error_size = (u64)PyBytes_GET_SIZE(bytes);
+        memcpy(death->error, PyBytes_AS_STRING(bytes), death->error_size);
+    }
+    PyErr_Clear();
+    Py_XDECREF(bytes);
+    if (death != NULL && death->error == NULL) {
+        free(death);
+        death = NULL;
+    }
+    fp_pool_fail_unplaced(p->pool, task, death);
+}
+
+static void
+drop_first_deferred(fp_pool_object *p)
+{
+    fp_deferred *d = p->deferred_first;
+    p->deferred_first = d->next;
+    if (d->next == NULL) {
+        p->deferred_last = NULL;
+    }
+    if (p->pool->fork_generation == fp_fork_generation()) {
+        fp_pool_drop_task(p->pool, d->task);
+    }
+    PyObject *packed = d->packed;
+    PyMem_Free(d);
+    Py_DECREF(packed);   /* may run anything */
+}
+
+/* There is no sender: the last call, which wanted it, fails, or goes with the exception that leaves (Ctrl-C). */
+static void
+withdraw_only_deferred(fp_pool_object *p, fp_task *task)
+{
+    if (PyErr_ExceptionMatches(PyExc_Exception)) {
+        fail_deferred(p, task);
+    }
+    else {
+        fp_pool_cancel(p->pool, task);
+    }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    drop_first_deferred(p);
+    PyErr_Restore(type, value, traceback);
+}
+
+/* There is one sender while there is anything to send. -1 with an exception that is the caller's. */
+static int
+want_sender(fp_pool_object *p, fp_task *task)
+{
+    if (p->sending) {
+        return 0;
+    }
+    p->sending = true;
+    PyObject *r = PyObject_CallFunction(p->start_thread, "Oss", p, "send_deferred", "sender");
+    if (r == NULL) {
+        p->sending = p->sender_runs;   /* Ctrl-C may come when it has begun already */
+        if (!p->sender_runs) {
+            withdraw_only_deferred(p, task);
+        }
+    }
+    Py_XDECREF(r);
+    return PyErr_Occurred() ? -1 : 0;
+}
+
+PyObject *
+fp_defer_call(fp_state *st, fp_pool_object *p, const fp_packed_call *call)
+{
+    fp_deferred *d = PyMem_Calloc(1, sizeof *d);
+    fp_task *task = d ? fp_new_task(st, call, NULL) : (fp_task *)PyErr_NoMemory();
+    if (task == NULL) {
+        PyMem_Free(d);
+        return NULL;
+    }
+    bool accepted;
+    fp_task_incref(task);
+    PyObject *f = fp_hand_over(p, task, &accepted);
+    if (!accepted) {
+        fp_pool_drop_task(p->pool, task);
+        PyMem_Free(d);
+        return f;
+    }
+    *d = (fp_deferred){.task = task, .packed = Py_NewRef(call->packed), .by_value = call->by_value};
+    *(p->deferred_first == NULL ? &p->deferred_first : &p->deferred_last->next) = d;
+    p->deferred_last = d;
+    if (want_sender(p, task) < 0) {
+        Py_CLEAR(f);
+    }
+    return f;
+}
+
+/* --------------------------------------------------------------- the sender */
+
+/* 0: done with it; FP_FULL: later. */
+static int
+send_one_deferred(fp_state *st, fp_pool_object *p, const fp_deferred *d)
+{
+    if (fp_task_is_done(d->task)) {   /* cancelled */
+        return 0;
+    }
+    if (!fp_pool_has_room(p->pool, true)) {
+        return FP_FULL;
+    }
+    fp_pickler *pickler = fp_pickle_packed(st, d->packed, d->by_value);
+    if (pickler == NULL) {
+        fail_deferred(p, d->task);
+        return 0;
+    }
+    u64 block;
+    const fp_payload *payload = &pickler->payload;
+    int rc = fp_place_payload(p, payload, &block);
+    if (rc == FP_OK) {
+        if (block == 0) {
+            fp_payload_write(payload, d->task->small);
+        }
+        fp_pool_place(p->pool, d->task, block, payload->size, payload->stream, fp_pickler_take_holds(pickler));
+    }
+    else if (rc == FP_NOMEM) {
+        fp_pool_fail_unplaced(p->pool, d->task, NULL);
+        rc = 0;
+    }
+    fp_pickler_give_back(st, pickler);
+    return rc;
+}
+
+void
+fp_send_deferred(fp_state *st, fp_pool_object *p)
+{
+    if (p->sender_runs) {
+        return;
+    }
+    p->sender_runs = true;
+    while (p->deferred_first != NULL) {
+        atomic_store(&p->pool->sender.nready, 0);
+        if (send_one_deferred(st, p, p->deferred_first) == FP_FULL) {
+            Py_BEGIN_ALLOW_THREADS
+            fp_wait(p->pool, &p->pool->sender, 1, FP_NEVER);
+            Py_END_ALLOW_THREADS
+        }
+        else {
+            drop_first_deferred(p);
+        }
+    }
+    p->sending = p->sender_runs = false;   /* no GIL was let go of since the list was found empty */
+}
+
+int
+fp_deferred_traverse(fp_pool_object *p, visitproc visit, void *arg)
+{
+    for (fp_deferred *d = p->deferred_first; d != NULL; d = d->next) {
+        Py_VISIT(d->packed);
+    }
+    return 0;
+}
+
+void
+fp_deferred_clear(fp_pool_object *p)
+{
+    while (p->deferred_first != NULL) {
+        drop_first_deferred(p);
+    }
+}

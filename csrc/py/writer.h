@@ -1,0 +1,34 @@
+/* Where a pickler writes: small writes one after the other; large ones, and buffers out of band, are only kept. */
+#ifndef FP_WRITER_H
+#define FP_WRITER_H
+
+#include "state.h"
+#include "../core/share.h"
+
+/* A buffer that is kept, and where: in the stream before own byte `at`. */
+typedef struct {
+    Py_buffer view;
+    size_t at;
+} fp_kept_write;
+
+typedef struct {
+    PyObject_HEAD
+    u8 *data;                      /* small writes, one after the other */
+    size_t size, capacity;
+    fp_kept_write *writes;         /* large ones */
+    size_t nwrites, writes_room;
+    Py_buffer *buffers;            /* out of band */
+    size_t nbuffers, buffers_room;
+    bool of_call;                  /* shared objects go by reference: the call keeps them */
+    fp_holds *holds;               /* those */
+} fp_writer;
+
+extern PyType_Spec fp_writer_spec;
+
+/* Append; a large buffer is kept instead. False with an exception. */
+bool fp_writer_append(fp_writer *w, const void *data, size_t n);
+bool fp_writer_take(fp_writer *w, PyObject *data);
+/* Let go of all that it has. */
+void fp_writer_reset(fp_writer *w);
+
+#endif
