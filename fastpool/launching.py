@@ -225,8 +225,9 @@ class Team:
                     process.start()
                     return
                 except TemplateUnavailable:
-                    del vars(process)["_Popen"]
                     place.ticket = self.pool.new_ticket(place.index)  # it may have made that process, and could not tell
+                finally:
+                    del vars(process)["_Popen"]
             try:
                 process.start()
             except OSError as error:
@@ -245,7 +246,7 @@ class Team:
             process = self.make_process(target=self.target, args=self.arguments(place, os.getpid()))
             self._start_process(process, place)
             self.by_index[index] = process
-            self.pool.admit(index)
+            self.pool.admit(index)  # from here on it may run a task, and that be stopped
             self.failures.note_start(index)
             self.has_started(process)
         except BaseException as error:
@@ -363,10 +364,7 @@ class Team:
         """Kill the workers whose task is to be stopped; nothing that they do counts any more."""
         while (fate := self.pool.next_fate()) is not None:
             index, gently, why, elapsed, limit, function = fate
-            process = self.by_index.get(index)
-            if process is None:
-                with forking.forking:  # it is being started just now
-                    process = self.by_index.get(index)
+            process = self.by_index.get(index)  # it is there: no worker is admitted before
             pid = _pid_of(process)
             if why == "time":
                 answer = map(self.pool.crash_text, itertools.repeat(index))

@@ -134,7 +134,7 @@ class _Popen(popen_fork.Popen):
     def __init__(self, template: Template, place: Place, process: BaseProcess) -> None:
         self._template, self._place = template, place
         super().__init__(process)
-        del self._template
+        del self._template, self._place
 
     def _launch(self, process: BaseProcess) -> None:
         self.pid, (self.sentinel, other) = self._template.start(self._place, process)

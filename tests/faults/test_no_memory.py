@@ -44,6 +44,7 @@ GROUPS = {
 #: What is not in the table: in workers only, or before there is anything.
 ELSEWHERE = {
     "_core": {
+        "admitted",
         "crash_log",
         "fork_sibling",
         "keep_for_next_task",

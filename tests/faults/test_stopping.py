@@ -309,28 +309,6 @@ def test_killed_and_waited_for_by_the_program(make_pool, mailbox, start_method):
     assert pool.submit(tasks.double, 3).result(PATIENCE) == 6
 
 
-@pytest.mark.methods("forkserver", "spawn")
-def test_killed_before_the_pool_knows_its_process(make_pool, context, monkeypatch):
-    """A call that was there already is the first of the worker that a submit is starting."""
-    pool, start, killed = make_pool(2), context.Process.start, []
-    blocker = pool.submit(tasks.sleep, 600)
-    eventually(blocker.running)
-
-    def start_and_kill_its_task(process):
-        start(process)
-        killed.append(pool._pool.submit(tasks.sleep, 600))
-        eventually(killed[0].running)
-        assert killed[0].kill()
-        pool._executor_manager_thread.join(0.3)  # it must not give up on that worker
-
-    monkeypatch.setattr(context.Process, "start", start_and_kill_its_task)
-    late = pool.submit(tasks.double, 3)
-    monkeypatch.undo()
-    assert late.result(PATIENCE) == 6 and killed[0].cancelled()
-    assert blocker.kill()
-    pool.shutdown()
-
-
 def test_a_callback_does_not_hold_a_shutdown_with_a_time_limit(make_pool, make_gate):
     pool, task, callback = make_pool(1), make_gate(), make_gate()
     future = pool.submit(tasks.pass_through, task)
