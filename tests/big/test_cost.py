@@ -6,6 +6,7 @@ import time
 import pytest
 
 from support import tasks
+from support.events import eventually
 
 pytestmark = pytest.mark.methods("fork")
 
@@ -35,7 +36,7 @@ def test_small_calls_after_a_dear_one(pool, kind):
     before = best_round(pool)
     dear = DEAR[kind]()
     assert pool.submit(tasks.echo, dear).result() == dear
-    assert best_round(pool) < 3 * before
+    eventually(lambda: best_round(pool) < 3 * before)  # another process may have both CPUs for a while
 
 
 # ----------------------------------------------------- the garbage collector
