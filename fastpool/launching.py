@@ -59,6 +59,9 @@ MOST_REFUSALS = 5
 #: Seconds that a worker has to end after its last task, if there is no other and tasks wait.
 LEAVE_WITHIN = 5.0
 
+#: Seconds until it is certain that a fork server which has not answered has died: multiprocessing then starts another.
+SERVER_PAUSES = (0.01, 0.1)
+
 #: Times the memory that a task may leave its worker with: for that it is killed at once.
 HARD_MULTIPLE = 2
 
@@ -107,16 +110,11 @@ def _end_unknown(process: BaseProcess | None, error: BaseException) -> None:
         process.join()
         return
     for frame, _ in walk_tb(error.__traceback__):
-        popen = frame.f_locals.get("self")
-        if isinstance(popen, popen_fork.Popen) and getattr(popen, "pid", None) is not None:
+        found = frame.f_locals  # others' processes may be looked at meanwhile, too
+        popen = found.get("self") if process is not None and found.get("process_obj") is process else None
+        if isinstance(popen, popen_fork.Popen) and (getattr(popen, "pid", None) or 0) > 0:
             end_child(popen.pid)
             return
-
-
-def _pid_of(process: BaseProcess | None) -> int:
-    """Its pid while that is its own: 0 once somebody has waited for it, whatever process may have the number then."""
-    popen = getattr(process, "_popen", None)
-    return 0 if process is None or popen is None or popen.returncode is not None else process.pid or 0
 
 
 def _start_thread(threads: list[PatientThread], daemon: bool, pool: _core.Pool, method: str, name: str) -> None:
@@ -218,81 +216,75 @@ class Team:
 
     def _start_process(self, process: BaseProcess, place: worker.Place) -> None:
         with _interrupts_blocked(self.start_method):
-            place.ticket = self.pool.new_ticket(place.index)
             if self.template is not None:
+                place.ticket = self.pool.new_ticket(place.index)
                 vars(process)["_Popen"] = self.template.popen(place)
                 try:
                     process.start()
                     return
                 except TemplateUnavailable:
-                    place.ticket = self.pool.new_ticket(place.index)  # it may have made that process, and could not tell
+                    pass
                 finally:
                     del vars(process)["_Popen"]
-            try:
-                process.start()
-            except OSError as error:
-                _close_pipes_of(error)
-                raise
+            for pause in (*SERVER_PAUSES, None):
+                place.ticket = self.pool.new_ticket(place.index)  # who made one before may only have been unable to tell
+                try:
+                    process.start()
+                    return
+                except (OSError, EOFError) as error:
+                    if isinstance(error, OSError):
+                        _close_pipes_of(error)
+                    server_died = self.start_method == "forkserver" and isinstance(error, (ConnectionError, EOFError))
+                    if pause is None or not server_died:
+                        raise
+                time.sleep(pause)
 
-    def _launch(self) -> int | None:
-        """The only place that starts processes, with `forking.forking` held. None: all are started, or it is over."""
-        index = None if self.ended else self.pool.new_worker()
-        if index is None:
-            return None
-        place = worker.Place(index)
+    def _launch(self) -> bool:
+        """The only place that starts processes, with `forking.forking` held. False: all are started, or it is over."""
+        place = worker.Place()
         process: BaseProcess | None = None
+        listed = False
         outer = get_spawning_popen()  # a signal's handler may start a worker while another is being pickled
         try:
+            if self.ended or not self.pool.new_worker(place):
+                return False
             process = self.make_process(target=self.target, args=self.arguments(place, os.getpid()))
             self._start_process(process, place)
-            self.by_index[index] = process
-            self.pool.admit(index)  # from here on it may run a task, and that be stopped
-            self.failures.note_start(index)
+            assert process.pid is not None
+            self.by_index[place.index] = process
+            listed = True
+            self.failures.note_start(place.index)
             self.has_started(process)
+            self.pool.watch(place.index, process.pid, process.sentinel)
+            self.pool.admit(place.index)  # from here on it may run a task, and that be stopped
         except BaseException as error:
-            _end_unknown(process, error)
-            started = self.by_index.pop(index, None)
-            if started is not None:
-                with contextlib.suppress(ValueError):  # it was not in the list yet
-                    self.has_ended(started, "killed", None)
-            self.pool.cancel_worker(index)
+            if self.by_index.pop(place.index, None) is not None or not listed:  # else the manager has, and looks after its end
+                self._take_back(place.index, process, error)
             raise
         finally:
             set_spawning_popen(outer)
-        return index
+        return True
 
-    def _watch(self, index: int) -> None:
-        process = self.by_index[index]
-        assert process.pid is not None
-        self.pool.watch(index, process.pid, process.sentinel)
+    def _take_back(self, index: int, process: BaseProcess | None, error: BaseException) -> None:
+        """The start of a worker that nobody knows has failed; index -1: before there was anything."""
+        try:
+            _end_unknown(process, error)
+        finally:
+            if process is not None:
+                with contextlib.suppress(ValueError):  # it was not in the list yet
+                    self.has_ended(process, "killed", None)
+            if index >= 0:
+                self.pool.cancel_worker(index)
 
     def start_worker(self) -> None:
         """Start one more, if there may be more."""
         with forking.forking:
-            index = self._launch()
-            if index is None:
-                return
-            try:
-                self._watch(index)
-            except BaseException:
-                self._take_back(index)
-                raise
-
-    def _take_back(self, index: int) -> None:
-        """Nobody would hear of that worker's end."""
-        process = self.by_index.pop(index)
-        process.kill()
-        process.join()
-        self.pool.cancel_worker(index)
-        self.has_ended(process, "killed", None)
+            self._launch()
 
     def start_all(self, count: int) -> None:
         """Start `count` workers."""
         for _ in range(count):
-            with forking.forking:
-                self._launch()
-        for index in self.by_index:
-            self._watch(index)
+            self.start_worker()
 
     def give_up(self) -> None:
         """End all, before there is a manager."""
@@ -336,6 +328,14 @@ class Team:
         before, self.oom_kills = self.oom_kills, oom.kills()
         return self.oom_kills > before
 
+    def _pid(self, index: int) -> int:
+        """Of that worker while it lives; then 0, whatever process may have the number by then.
+
+        Not what multiprocessing says: when a fork server dies, it takes all that came from there for dead.
+        """
+        process = self.by_index.get(index)
+        return process.pid or 0 if process is not None and self.pool.lives(index) else 0
+
     @property
     def most_memory(self) -> int:
         """Bytes that a worker may come to need in the middle of a task before it is killed; 0: no limit."""
@@ -351,8 +351,8 @@ class Team:
     def look_at_workers(self) -> None:
         """Condemn those that have become far too large, and kill those that go and do not come to an end."""
         retired = self.pool.retired
-        for index, process in list(self.by_index.items()):
-            pid = _pid_of(process)
+        for index in list(self.by_index):
+            pid = self._pid(index)
             if pid and self.most_memory and private_memory(pid) > self.pool.base_memory(index) + self.most_memory:
                 self.pool.condemn_for_memory(index)
             if index in retired:
@@ -364,19 +364,18 @@ class Team:
         """Kill the workers whose task is to be stopped; nothing that they do counts any more."""
         while (fate := self.pool.next_fate()) is not None:
             index, gently, why, elapsed, limit, function = fate
-            process = self.by_index.get(index)  # it is there: no worker is admitted before
-            pid = _pid_of(process)
+            pid = self._pid(index)
             if why == "time":
                 answer = map(self.pool.crash_text, itertools.repeat(index))
                 stack = ask_for_stack(pid, answer) if pid else ""
                 self.pool.fail_overdue(index, pickle.dumps(timed_out(function, limit, elapsed, stack)))
             elif why == "memory":
                 self.pool.fail_overdue(index, pickle.dumps(too_large(pid, function, self.most_memory)))
-            if process is None or not pid:
+            if not pid:
                 continue
             if gently:
                 self.heirs[index] = watch_descendants(pid)
-                process.terminate()
+                os.kill(pid, signal.SIGTERM)
             else:
                 kill_tree(pid)
 
@@ -393,12 +392,15 @@ class Team:
             process.join(max(deadline - time.monotonic(), 0))
             if process.is_alive():
                 process.kill()
+        for index in list(self.by_index):
+            if pid := self._pid(index):
+                kill_tree(pid)
 
     def kill(self, error: BaseException) -> None:
         """End it now, with that error for whatever has not ended."""
         self.break_(error)
-        for process in self.processes():
-            if pid := _pid_of(process):
+        for index in list(self.by_index):
+            if pid := self._pid(index):
                 kill_tree(pid)
 
     def end(self) -> None:

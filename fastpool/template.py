@@ -131,13 +131,13 @@ class Template:
 class _Popen(popen_fork.Popen):
     """multiprocessing's own, for a process that the template starts."""
 
-    def __init__(self, template: Template, place: Place, process: BaseProcess) -> None:
+    def __init__(self, template: Template, place: Place, process_obj: BaseProcess) -> None:
         self._template, self._place = template, place
-        super().__init__(process)
+        super().__init__(process_obj)
         del self._template, self._place
 
-    def _launch(self, process: BaseProcess) -> None:
-        self.pid, (self.sentinel, other) = self._template.start(self._place, process)
+    def _launch(self, process_obj: BaseProcess) -> None:
+        self.pid, (self.sentinel, other) = self._template.start(self._place, process_obj)
         self.finalizer = util.Finalize(self, _close, (self.sentinel, other))
 
 

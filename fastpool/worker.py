@@ -45,8 +45,8 @@ class Place:
     of (its fork server died, say) ends when another is admitted, or nobody is to be that worker any more.
     """
 
-    def __init__(self, index: int) -> None:
-        self.index, self.ticket = index, 0
+    def __init__(self) -> None:
+        self.index, self.ticket = -1, 0  # ``_core.Pool.new_worker`` writes the index here, which no interrupt can lose
 
 
 class Attachment:

@@ -3,6 +3,10 @@
  * Each start has a ticket of its own, a number that the new process is given. The process does nothing until the parent,
  * which knows the process by then, has shown that number in wk_ticket; if it finds another one there, it ends. So a process
  * that was forked, and of which the parent never heard, harms nobody: whoever forked it may have died before it could tell.
+ *
+ * Memory    wk_ticket, the parent's; it stays readable when the pool is over.
+ * Locking   none here; the parent shows tickets under the pool's lock.
+ * Blocking  fp_ticket_wait, until the parent shows a ticket or nobody's. The process ends with its owner (orphan.h).
  */
 #ifndef FP_ADMISSION_H
 #define FP_ADMISSION_H

@@ -1,65 +1,112 @@
+#define _GNU_SOURCE
 #include "copy.h"
 #include "os.h"
 
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
-#define PIECE (1u << 20)
-#define SHARED_FROM (4u << 20)   /* starting a thread takes as long as copying a few hundred KiB */
-#define MOST_HELPERS 3u          /* the memory can do no more */
+#define SHARED_FROM (32u << 20)   /* where no CPU is free a helper may come some milliseconds late, and is waited for */
+#define PIECE (2u << 20)          /* a huge page: two threads in the same one would both clear it */
+#define MOST_HELPERS 3u           /* the memory can do no more */
 #define STACK (128u << 10)
 
-/* One copy. Each thread takes the next piece as long as there is one, so that nobody waits for a helper whose CPU is
- * late: what it does not do, the others do. */
+/* One copy. Each thread takes the next piece as long as there is one: what a late helper does not do, the others do. */
 typedef struct {
     u8 *to;
     const u8 *from;
     u64 size;
-    fp_a64 next;   /* offset of the first piece that nobody has taken */
+    u64 first;     /* bytes before the first huge page of `to` that begins in it: a piece of their own */
+    fp_a64 next;   /* the piece that nobody has taken */
 } copying;
 
-static void *
-copy_pieces(void *argument)
+typedef struct {
+    copying *copy;
+    pthread_t thread;
+    int tid;
+} helper;
+
+static void
+copy_pieces(copying *c)
 {
-    copying *c = argument;
-    for (u64 at = atomic_fetch_add(&c->next, PIECE); at < c->size; at = atomic_fetch_add(&c->next, PIECE)) {
-        memcpy(c->to + at, c->from + at, c->size - at < PIECE ? c->size - at : PIECE);
+    for (;;) {
+        u64 n = atomic_fetch_add(&c->next, 1);
+        u64 at = n == 0 ? 0 : c->first + (n - 1) * PIECE, end = c->first + n * PIECE;
+        if (at >= c->size) {
+            return;
+        }
+        memcpy(c->to + at, c->from + at, (end < c->size ? end : c->size) - at);
     }
+}
+
+static void *
+help(void *argument)
+{
+    helper *h = argument;
+    h->tid = (int)syscall(SYS_gettid);
+    copy_pieces(h->copy);
     return NULL;
 }
 
-/* How many there are. Signals are for the program's own threads. */
-static unsigned
-start_helpers(copying *c, unsigned wanted, pthread_t *helpers)
+/* All that can wait: a fault in the copy is told to whoever wants to know of it, in whatever thread. */
+static void
+mask_of_helpers(sigset_t *mask)
 {
-    sigset_t all, before;
+    static const int faults[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGTRAP, SIGSYS};
+    sigfillset(mask);
+    for (unsigned i = 0; i < sizeof faults / sizeof *faults; i++) {
+        sigdelset(mask, faults[i]);
+    }
+}
+
+/* How many there are: the system may have no thread for us. */
+static unsigned
+start_helpers(copying *c, unsigned wanted, helper *helpers)
+{
+    sigset_t mask, before;
     pthread_attr_t attributes;
     if (pthread_attr_init(&attributes) != 0) {
         return 0;
     }
     pthread_attr_setstacksize(&attributes, STACK);
-    sigfillset(&all);
-    pthread_sigmask(SIG_SETMASK, &all, &before);
+    mask_of_helpers(&mask);
+    pthread_sigmask(SIG_SETMASK, &mask, &before);
     unsigned n = 0;
-    while (n < wanted && pthread_create(&helpers[n], &attributes, copy_pieces, c) == 0) {
-        n++;
+    for (; n < wanted; n++) {
+        helpers[n].copy = c;
+        if (pthread_create(&helpers[n].thread, &attributes, help, &helpers[n]) != 0) {
+            break;
+        }
     }
     pthread_sigmask(SIG_SETMASK, &before, NULL);
     pthread_attr_destroy(&attributes);
     return n;
 }
 
+/* It has ended for the system, too: a worker has one thread, and a task may look. */
+static void
+await_end(const helper *h)
+{
+    pthread_join(h->thread, NULL);
+    while (syscall(SYS_tgkill, getpid(), h->tid, 0) == 0) {
+        sched_yield();
+    }
+}
+
 static void
 copy_together(void *to, const void *from, u64 size)
 {
-    copying c = {.to = to, .from = from, .size = size};
-    pthread_t helpers[MOST_HELPERS];
-    unsigned others = fp_allowed_cpus() - 1;
+    u64 into = (uintptr_t)to % PIECE;
+    copying c = {.to = to, .from = from, .size = size, .first = into ? PIECE - into : 0};
+    helper helpers[MOST_HELPERS];
+    unsigned others = fp_cpus() - 1;
     unsigned n = start_helpers(&c, others < MOST_HELPERS ? others : MOST_HELPERS, helpers);
     copy_pieces(&c);
     for (unsigned i = 0; i < n; i++) {
-        pthread_join(helpers[i], NULL);
+        await_end(&helpers[i]);
     }
 }
 

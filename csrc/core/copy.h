@@ -1,5 +1,10 @@
-/* Copying what is large with more than one thread: one alone does not use what the memory can do, and new memory is given
- * by the system to each thread separately. (64 MiB, two CPUs: 13.3 ms alone and 7.2 by two; into new huge pages 29 and 15.) */
+/* Copies.
+ *
+ * Blocking  until the copy is made. A large one is shared with threads that live for it alone: one thread does not use what
+ *           the memory can do, and new memory is cleared by whoever touches it first. (64 MiB, two CPUs: 13.3 ms alone and
+ *           7.2 by two; into new huge pages 29 and 15.)
+ * Signals   are for the program's own threads, but for those that say that the copy itself has failed.
+ */
 #ifndef FP_COPY_H
 #define FP_COPY_H
 

@@ -73,6 +73,12 @@ fp_monitor_remove(fp_monitor *m, u32 w)
     }
 }
 
+bool
+fp_monitor_lives(const fp_monitor *m, u32 w)
+{
+    return m->ends[w] >= 0 && !fp_pidfd_ended(m->ends[w]);
+}
+
 /* For epoll: rounded up, -1 for ever. */
 static int
 milliseconds_to(u64 until)

@@ -21,6 +21,8 @@ void fp_monitor_fini(fp_monitor *m);
 /* Worker w is process `pid`; `sentinel` is multiprocessing's. 0 or FP_SYSTEM. */
 int fp_monitor_add(fp_monitor *m, u32 w, int pid, int sentinel);
 void fp_monitor_remove(fp_monitor *m, u32 w);
+/* Has worker w, which is watched, not ended? */
+bool fp_monitor_lives(const fp_monitor *m, u32 w);
 /* Sleep until something happens, at most until then (fp_now, or FP_NEVER). The number of ended workers, their
  * indices in `ended` (room for `most`); 0 with or without a ring of the bell; FP_INTR. */
 int fp_monitor_wait(fp_monitor *m, u32 *ended, int most, u64 until);

@@ -185,18 +185,18 @@ cgroup_quota_cpus(void)
 }
 
 unsigned
-fp_allowed_cpus(void)
-{
-    cpu_set_t set;
-    long n = sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : sysconf(_SC_NPROCESSORS_ONLN);
-    return n < 1 ? 1 : (unsigned)n;
-}
-
-unsigned
 fp_cpus(void)
 {
-    unsigned n = fp_allowed_cpus(), quota = cgroup_quota_cpus();
-    return quota && quota < n ? quota : n;
+    cpu_set_t set;
+    long n = sysconf(_SC_NPROCESSORS_ONLN);
+    if (sched_getaffinity(0, sizeof set, &set) == 0) {
+        n = CPU_COUNT(&set);
+    }
+    unsigned quota = cgroup_quota_cpus();
+    if (quota && (long)quota < n) {
+        n = quota;
+    }
+    return n < 1 ? 1 : (unsigned)n;
 }
 
 static unsigned fork_generation;

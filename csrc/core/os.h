@@ -36,8 +36,7 @@ void fp_want_huge_pages(void *memory, u64 size);
 int fp_write_at(int fd, u64 offset, const void *data, u64 size);
 void fp_release_pages(int fd, u64 offset, u64 size);
 
-/* CPUs that this thread may run on, at least 1; and how many of them its control group lets it use up. */
-unsigned fp_allowed_cpus(void);
+/* CPUs that this process may use: affinity and the cgroup's quota, at least 1. */
 unsigned fp_cpus(void);
 
 /* As fork(), but the child becomes one of this process's parent. Only for a process with one thread: the C library, whose

@@ -1,4 +1,5 @@
 #include "pool_parts.h"
+#include "admission.h"
 #include "error.h"
 #include "memory.h"
 #include "os.h"
@@ -36,6 +37,11 @@ destroy(fp_pool *p)
 {
     fp_holds_free(p->dropped);
     fp_blocks_fini(&p->blocks);
+    for (u32 w = 0; p->seats != NULL && w < p->shm.nworkers; w++) {
+        if (p->seats[w].in_use) {
+            fp_ticket_show(&p->shm, w, FP_TICKET_NOBODY);
+        }
+    }
     fp_shm_close(&p->shm, true);
     if (p->bell >= 0) {
         close(p->bell);

@@ -198,10 +198,12 @@ fp_shm_close(fp_shm *m, bool destroy)
     if (m->head == NULL) {
         return;
     }
-    munmap(m->head, m->mapped);
     if (destroy) {
-        fp_release_pages(m->fd, 0, m->size);   /* refused: they go when the last descriptor does */
+        /* but for the tickets, which a process may still wait for; refused: they go when the last descriptor does */
+        u64 from = (u64)((u8 *)m->cells - (u8 *)m->head);
+        fp_release_pages(m->fd, from, m->size - from);
     }
+    munmap(m->head, m->mapped);
     close(m->fd);
     m->head = NULL;
 }

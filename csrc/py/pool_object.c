@@ -305,8 +305,8 @@ static PyMethodDef pool_methods[] = {
      "crash_text($self, index, /)\n--\n\nWhat faulthandler has written in that worker, '' if nothing.")},
     {"fail_overdue", fp_pool_object_fail_overdue, METH_VARARGS, PyDoc_STR(
      "fail_overdue($self, index, error, /)\n--\n\nThe task of that worker ends with a pickled exception.")},
-    {"new_worker", fp_pool_object_new_worker, METH_NOARGS, PyDoc_STR(
-     "new_worker($self)\n--\n\nThe index of a worker that is about to be started. None if all are.")},
+    {"new_worker", fp_pool_object_new_worker, METH_O, PyDoc_STR(
+     "new_worker($self, place, /)\n--\n\nplace.index is the index of a worker that is about to be started. False: all are.")},
     {"new_ticket", fp_pool_object_new_ticket, METH_O, PyDoc_STR(
      "new_ticket($self, index, /)\n--\n\nFor the process that is about to be started as that worker. No earlier one may be it any more.")},
     {"admit", fp_pool_object_admit, METH_O, PyDoc_STR(
@@ -315,6 +315,8 @@ static PyMethodDef pool_methods[] = {
      "cancel_worker($self, index, /)\n--\n\nIt could not be started after all.")},
     {"watch", fp_pool_object_watch, METH_VARARGS, PyDoc_STR(
      "watch($self, index, pid, sentinel, /)\n--\n\nNotice when that process ends.")},
+    {"lives", fp_pool_object_lives, METH_O, PyDoc_STR(
+     "lives($self, index, /)\n--\n\nHas that worker, which is watched, not ended?")},
     {"unwatch", fp_pool_object_unwatch, METH_O, PyDoc_STR(
      "unwatch($self, index, /)\n--\n\nIts end needs no notice any more: close its descriptors.")},
     {"reap", fp_pool_object_reap, METH_VARARGS, PyDoc_STR(

@@ -4,13 +4,25 @@
 #include "../core/error.h"
 
 PyObject *
-fp_pool_object_new_worker(PyObject *self, PyObject *Py_UNUSED(ignored))
+fp_pool_object_new_worker(PyObject *self, PyObject *place)
 {
-    if (fp_refuse_after_fork(fp_as_pool(self)->pool)) {
+    fp_pool *pool = fp_as_pool(self)->pool;
+    if (fp_refuse_after_fork(pool)) {
         return NULL;
     }
-    int w = fp_pool_new_worker(fp_as_pool(self)->pool);
-    return w < 0 ? Py_NewRef(Py_None) : PyLong_FromLong(w);
+    int w = fp_pool_new_worker(pool);
+    if (w < 0) {
+        Py_RETURN_FALSE;
+    }
+    PyObject *index = PyLong_FromLong(w);
+    if (index == NULL || PyObject_SetAttrString(place, "index", index) < 0) {
+        fp_task *nothing;
+        fp_pool_reap(pool, (u32)w, &nothing);
+        Py_XDECREF(index);
+        return NULL;
+    }
+    Py_DECREF(index);
+    Py_RETURN_TRUE;
 }
 
 /* For a process that is to be worker `index`: its pool, or NULL with an exception. */
@@ -84,6 +96,16 @@ fp_pool_object_watch(PyObject *self, PyObject *args)
     }
     int rc = fp_monitor_add(&fp_as_pool(self)->monitor, w, pid, sentinel);
     return rc < 0 ? fp_raise_code(rc) : Py_NewRef(Py_None);
+}
+
+PyObject *
+fp_pool_object_lives(PyObject *self, PyObject *index)
+{
+    u32 w;
+    if (pool_with_worker(self, index, &w) == NULL) {
+        return NULL;
+    }
+    return PyBool_FromLong(fp_monitor_lives(&fp_as_pool(self)->monitor, w));
 }
 
 PyObject *

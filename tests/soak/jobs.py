@@ -3,6 +3,7 @@
 import os
 import random
 import signal
+import struct
 import sys
 import time
 import zlib
@@ -22,6 +23,8 @@ except ImportError:
 listen_for_stack_requests()
 
 MIB = 1 << 20
+#: Of a call that begins: its number, the worker's pid, the time in us.
+RECORD = struct.Struct("<IIQ")
 #: Every payload is a piece of it, so both sides know what must arrive.
 BLOCK = random.Random(0).randbytes(8 * MIB)
 FORMS = {"bytes": bytes, "bytearray": bytearray, "buffer": PickleBuffer}
@@ -67,8 +70,8 @@ def initialize(path):
 
 
 def _note(number):
-    """That this call has begun."""
-    os.write(log, number.to_bytes(4, "little"))
+    """That this call has begun, and where."""
+    os.write(log, RECORD.pack(number, os.getpid(), time.monotonic_ns() // 1000))
 
 
 def answer(number, size, form, payload, seconds=0.0):

@@ -13,7 +13,7 @@ from collections import Counter
 from concurrent.futures import CancelledError
 from concurrent.futures.process import BrokenProcessPool
 
-from jobs import FORMS, JOBS, MIB, Boom, initialize, piece
+from jobs import FORMS, JOBS, MIB, RECORD, Boom, initialize, piece
 
 import fastpool
 from fastpool.stopping import private_memory
@@ -156,12 +156,14 @@ class Life:
     def check_runs(self):
         """Each call has run as often as it may have. To be called when no worker is left."""
         with open(self.path, "rb") as log:
-            counts = Counter(int.from_bytes(number, "little") for number in iter(lambda: log.read(4), b""))
+            runs = list(RECORD.iter_unpack(log.read()))
         os.unlink(self.path)
+        counts = Counter(number for number, _, _ in runs)
         for number in counts.keys() | self.runs.keys():
             least, most = self.runs[number]
             if not least <= counts[number] <= most:
-                raise Wrong(f"call {number} has run {counts[number]} times, not {least} to {most}")
+                where = [f"in {pid} at {time} us" for other, pid, time in runs if other == number]
+                raise Wrong(f"{self}: call {number} has run {counts[number]} times, {where}, not {least} to {most}")
         for bell in self.bells:
             if bell.rung != bell.wanted:
                 raise Wrong(f"a callback was called {bell.rung} times, not {bell.wanted}")

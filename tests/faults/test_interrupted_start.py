@@ -1,0 +1,120 @@
+"""A signal's handler raises while a worker is being started: at any line of ours and of multiprocessing.
+
+But for what other modules do around a fork: interrupted there, logging keeps its lock for ever.
+"""
+
+import multiprocessing
+import os
+import re
+import signal
+import sys
+
+import pytest
+
+from fastpool.launching import Team
+from support import processes, tasks
+from support.events import PATIENCE, eventually
+
+pytestmark = [pytest.mark.fastpool_only("the standard library loses processes, and its own state"), pytest.mark.deadline(40)]
+
+STARTS = re.compile(r"/(fastpool|multiprocessing)/\w+\.py$")
+
+#: Under these a start takes a while: not every line is tried.
+STEP = {"fork": 1, "forkserver": 13, "spawn": 13}
+
+
+class Interrupted(BaseException):
+    pass
+
+
+class InterruptAt:
+    """A signal comes at that line of all that is executed while `Team._launch` is; its handler raises."""
+
+    def __init__(self, number):
+        self.left = number
+        self.owner = os.getpid()
+        self.launch = None
+
+    def trace(self, frame, event, argument):
+        if os.getpid() != self.owner:
+            sys.settrace(None)
+            return None
+        if frame.f_code is Team._launch.__code__ and self.launch is None:
+            self.launch = frame
+        if self.launch is None:
+            return None
+        if event == "line" and STARTS.search(frame.f_code.co_filename):
+            self.left -= 1
+            if self.left == 0:
+                sys.settrace(None)
+                signal.raise_signal(signal.SIGUSR2)
+        if event == "return" and frame is self.launch:
+            self.launch = None
+        return self.trace
+
+    def handle(self, signum, frame):
+        raise Interrupted
+
+    def __enter__(self):
+        self.before = signal.signal(signal.SIGUSR2, self.handle)
+        sys.settrace(self.trace)
+        return self
+
+    def __exit__(self, kind, error, traceback):
+        sys.settrace(None)
+        signal.signal(signal.SIGUSR2, self.before)
+        return kind is Interrupted
+
+
+def lines_from(first, step):
+    """1, 1 + step, and so on, until there is no such line any more; and what raises there."""
+    number = first
+    while True:
+        at = InterruptAt(number)
+        yield at
+        if at.left > 0:
+            return
+        number += step
+
+
+@pytest.fixture
+def bystander():
+    """A process of the program that is none of the pool's business, nor a fork server's, which an interrupt may end."""
+    process = multiprocessing.get_context("fork").Process(target=tasks.sleep, args=(600,))
+    process.start()
+    yield process
+    process.kill()
+    process.join()
+
+
+@pytest.mark.parametrize("options", [{}, {"on_worker_death": "respawn"}], ids=["break", "respawn"])
+def test_first_worker(make_pool, start_method, bystander, options):
+    tried = 0
+    for at in lines_from(1, STEP[start_method]):
+        pool = make_pool(1, **options)
+        with at:
+            pool.submit(tasks.nothing)
+        assert pool.submit(tasks.double, 2).result(PATIENCE) == 4
+        pool.shutdown()
+        tried += 1
+    assert tried > 50 // STEP[start_method]
+    assert bystander.is_alive()
+    assert set(multiprocessing.active_children()) == {bystander}
+    names = {processes.command(pid) for pid in processes.descendants() if pid != bystander.pid}
+    assert all("forkserver" in name or "resource_tracker" in name or "watchdog" in name for name in names), names
+
+
+def test_another_worker(make_pool, start_method, bystander):
+    """One that a call wants beside those that there are: later deaths are noticed, later calls are run."""
+    pool = make_pool(2, on_worker_death="respawn", idle_timeout=PATIENCE)
+    blocker = pool.submit(tasks.sleep, 600)
+    eventually(blocker.running)
+    for at in lines_from(1, STEP[start_method]):
+        with at:
+            pool.submit(tasks.nothing)
+        pid = pool.submit(tasks.pid).result(PATIENCE)
+        os.kill(pid, signal.SIGKILL)
+        eventually(lambda: len(pool._processes) == 1)  # noqa: B023 # it is called at once
+    assert pool.submit(tasks.double, 2).result(PATIENCE) == 4
+    assert bystander.is_alive() and blocker.kill()
+    pool.shutdown()
