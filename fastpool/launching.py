@@ -239,8 +239,11 @@ class Team:
                         raise
                 time.sleep(pause)
 
-    def _launch(self) -> bool:
-        """The only place that starts processes, with `forking.forking` held. False: all are started, or it is over."""
+    def _launch(self, enlist: bool = True) -> bool:
+        """The only place that starts processes, with `forking.forking` held. False: all are started, or it is over.
+
+        Without `enlist`: see there.
+        """
         place = worker.Place()
         process: BaseProcess | None = None
         listed = False
@@ -250,13 +253,12 @@ class Team:
                 return False
             process = self.make_process(target=self.target, args=self.arguments(place, os.getpid()))
             self._start_process(process, place)
-            assert process.pid is not None
             self.by_index[place.index] = process
             listed = True
             self.failures.note_start(place.index)
             self.has_started(process)
-            self.pool.watch(place.index, process.pid, process.sentinel)
-            self.pool.admit(place.index)  # from here on it may run a task, and that be stopped
+            if enlist:
+                self._enlist(place.index)
         except BaseException as error:
             if self.by_index.pop(place.index, None) is not None or not listed:  # else the manager has, and looks after its end
                 self._take_back(place.index, process, error)
@@ -264,6 +266,13 @@ class Team:
         finally:
             set_spawning_popen(outer)
         return True
+
+    def _enlist(self, index: int) -> None:
+        """From here on its end is noticed, and it may run a task, which may be stopped."""
+        process = self.by_index[index]
+        assert process.pid is not None
+        self.pool.watch(index, process.pid, process.sentinel)
+        self.pool.admit(index)
 
     def _take_back(self, index: int, process: BaseProcess | None, error: BaseException) -> None:
         """The start of a worker that nobody knows has failed; index -1: before there was anything."""
@@ -284,7 +293,10 @@ class Team:
     def start_all(self, count: int) -> None:
         """Start `count` workers."""
         for _ in range(count):
-            self.start_worker()
+            with forking.forking:
+                self._launch(enlist=False)
+        for index in self.by_index:
+            self._enlist(index)
 
     def give_up(self) -> None:
         """End all, before there is a manager."""
