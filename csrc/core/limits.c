@@ -47,6 +47,9 @@ condemn_locked(fp_pool *p, fp_task *t, u32 w)
     }
     p->slots[t->slot].task = NULL;
     pronounce_locked(p, w, t->terms ? t->terms->grace : 0);
+    p->fates[w].block = t->block;
+    p->fates[w].block_size = t->size;
+    t->block = 0;
     p->served++;
     return true;
 }
@@ -240,6 +243,9 @@ fp_limits_reap_locked(fp_pool *p, u32 w)
     bool condemned = p->fates[w].condemned;
     p->ncondemned -= condemned;
     end_overdue_locked(p, w, (fp_death){.reason = NULL});
+    if (p->fates[w].block != 0) {
+        fp_free_room_locked(p, p->fates[w].block, p->fates[w].block_size);
+    }
     p->fates[w] = (fp_fate){0};
     return condemned;
 }

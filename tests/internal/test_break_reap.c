@@ -426,6 +426,31 @@ test_condemned_workers_touch_nothing_more(void)
     crew_free(&c);
 }
 
+/* It may still be reading: what it would find there otherwise is another call's, and it would run that. */
+static void
+test_a_condemned_worker_keeps_its_payload(void)
+{
+    crew_open(&c, 2);
+    ghost g = ghost_born();
+    fp_task *killed = crew_give(&c, (order){.id = 0}, 5000);
+    ghost_claim(&g);
+    u64 held = killed->block, other, again;
+    CHECK(held != 0);
+    CHECK(fp_pool_kill(c.pool, killed));
+    CHECK_EQ(fp_pool_room(c.pool, killed->size, &other), FP_OK);
+    CHECK(other != held);
+    fp_task *task;
+    CHECK_EQ(ghost_dies(&g, &task), FP_CONDEMNED);
+    CHECK(task == NULL);
+    CHECK_EQ(fp_pool_room(c.pool, killed->size, &again), FP_OK);
+    CHECK_EQ(again, held);
+    fp_pool_free_room(c.pool, other, killed->size);
+    fp_pool_free_room(c.pool, again, killed->size);
+    fp_pool_drop_task(c.pool, killed);
+    fp_pool_break(c.pool, (fp_death){.reason = NULL});
+    crew_close(&c);
+}
+
 int
 main(void)
 {
@@ -446,5 +471,6 @@ main(void)
     test_a_condemned_worker_says_that_it_has_retired();
     test_breaking_wakes_who_waits();
     test_condemned_workers_touch_nothing_more();
+    test_a_condemned_worker_keeps_its_payload();
     return 0;
 }
