@@ -60,7 +60,7 @@ MOST_REFUSALS = 5
 LEAVE_WITHIN = 5.0
 
 #: Seconds until it is certain that a fork server which has not answered has died: multiprocessing then starts another.
-SERVER_PAUSES = (0.01, 0.1)
+SERVER_PAUSES = (0.01, 0.04, 0.16, 0.64, 2.56)
 
 #: Times the memory that a task may leave its worker with: for that it is killed at once.
 HARD_MULTIPLE = 2

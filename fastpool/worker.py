@@ -69,6 +69,9 @@ class _Passed:
     """An Attachment that came through spawn or forkserver."""
 
     def __init__(self, *handles: Any) -> None:
+        # A fork server lets its processes begin without that. Up to here they end silently of an interrupt; from here on
+        # multiprocessing would print its traceback.
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         self.handles = handles
 
     def detach(self) -> list[int]:

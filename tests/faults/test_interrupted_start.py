@@ -3,6 +3,7 @@
 But for what other modules do around a fork: interrupted there, logging keeps its lock for ever.
 """
 
+import linecache
 import multiprocessing
 import os
 import re
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.fastpool_only("the standard library loses processes, a
 STARTS = re.compile(r"/(fastpool|multiprocessing)/\w+\.py$")
 
 #: Under these a start takes a while: not every line is tried.
-STEP = {"fork": 1, "forkserver": 13, "spawn": 13}
+STEP = {"fork": 1, "forkserver": 37, "spawn": 37}
 
 
 class Interrupted(BaseException):
@@ -34,6 +35,7 @@ class InterruptAt:
         self.left = number
         self.owner = os.getpid()
         self.launch = None
+        self.previous = {}  # line of each frame, by its id
 
     def trace(self, frame, event, argument):
         if os.getpid() != self.owner:
@@ -41,13 +43,14 @@ class InterruptAt:
             return None
         if frame.f_code is Team._launch.__code__ and self.launch is None:
             self.launch = frame
-        if self.launch is None:
+        if self.launch is None or not STARTS.search(frame.f_code.co_filename):
             return None
-        if event == "line" and STARTS.search(frame.f_code.co_filename):
+        if event == "line" and not ends_with(frame, self.previous[id(frame)]):
             self.left -= 1
             if self.left == 0:
                 sys.settrace(None)
                 signal.raise_signal(signal.SIGUSR2)
+        self.previous[id(frame)] = frame.f_lineno
         if event == "return" and frame is self.launch:
             self.launch = None
         return self.trace
@@ -63,7 +66,15 @@ class InterruptAt:
     def __exit__(self, kind, error, traceback):
         sys.settrace(None)
         signal.signal(signal.SIGUSR2, self.before)
-        return kind is Interrupted
+        while error is not None and not isinstance(error, Interrupted):
+            error = error.__context__  # multiprocessing's own clean-up may fail of it: it closes a descriptor twice
+        return error is not None
+
+
+def ends_with(frame, previous):
+    """Is this the end of a ``with`` statement? There only a tracer can raise: Python looks for signals after __exit__."""
+    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
+    return previous > frame.f_lineno and line.lstrip().startswith("with ")
 
 
 def lines_from(first, step):
