@@ -25,21 +25,31 @@ fp_pool_object_new_worker(PyObject *self, PyObject *place)
     Py_RETURN_TRUE;
 }
 
-/* For a process that is to be worker `index`: its pool, or NULL with an exception. */
+/* The pool, if it has a worker of that number and is this process's; else NULL with an exception. */
 static fp_pool *
-pool_with_worker(PyObject *self, PyObject *index, u32 *w)
+pool_of_worker(PyObject *self, unsigned long w)
 {
     fp_pool *pool = fp_as_pool(self)->pool;
-    unsigned long value = PyLong_AsUnsignedLong(index);
-    if (PyErr_Occurred() || fp_refuse_after_fork(pool)) {
+    if (fp_refuse_after_fork(pool)) {
         return NULL;
     }
-    if (value >= pool->shm.nworkers) {
+    if (w >= pool->shm.nworkers) {
         PyErr_SetString(PyExc_ValueError, "no such worker");
         return NULL;
     }
-    *w = (u32)value;
     return pool;
+}
+
+/* The same, of a worker as Python names it. */
+static fp_pool *
+pool_with_worker(PyObject *self, PyObject *index, u32 *w)
+{
+    unsigned long value = PyLong_AsUnsignedLong(index);
+    if (PyErr_Occurred()) {
+        return NULL;
+    }
+    *w = (u32)value;
+    return pool_of_worker(self, value);
 }
 
 PyObject *
@@ -64,20 +74,18 @@ fp_pool_object_admit(PyObject *self, PyObject *index)
 
 /* The process could not be started. */
 PyObject *
-fp_pool_object_cancel_worker(PyObject *self, PyObject *arg)
+fp_pool_object_cancel_worker(PyObject *self, PyObject *index)
 {
-    fp_pool *pool = fp_as_pool(self)->pool;
-    unsigned long w = PyLong_AsUnsignedLong(arg);
-    if (PyErr_Occurred() || fp_refuse_after_fork(pool)) {
+    u32 w;
+    fp_pool *pool = pool_with_worker(self, index, &w);
+    if (pool == NULL) {
         return NULL;
     }
-    if (w < pool->shm.nworkers) {
-        fp_task *task;
-        fp_monitor_remove(&fp_as_pool(self)->monitor, (u32)w);
-        fp_pool_reap(pool, (u32)w, &task);
-        if (task != NULL) {   /* it had begun before it was ended: its death has no details */
-            fp_pool_fail(pool, task);
-        }
+    fp_task *task;
+    fp_monitor_remove(&fp_as_pool(self)->monitor, w);
+    fp_pool_reap(pool, w, &task);
+    if (task != NULL) {   /* it had begun before it was ended: its death has no details */
+        fp_pool_fail(pool, task);
     }
     Py_RETURN_NONE;
 }
@@ -90,8 +98,7 @@ fp_pool_object_watch(PyObject *self, PyObject *args)
     if (!PyArg_ParseTuple(args, "Iii:watch", &w, &pid, &sentinel)) {
         return NULL;
     }
-    if (w >= fp_as_pool(self)->pool->shm.nworkers) {
-        PyErr_SetString(PyExc_ValueError, "no such worker");
+    if (pool_of_worker(self, w) == NULL) {
         return NULL;
     }
     int rc = fp_monitor_add(&fp_as_pool(self)->monitor, w, pid, sentinel);
@@ -109,15 +116,13 @@ fp_pool_object_lives(PyObject *self, PyObject *index)
 }
 
 PyObject *
-fp_pool_object_unwatch(PyObject *self, PyObject *arg)
+fp_pool_object_unwatch(PyObject *self, PyObject *index)
 {
-    unsigned long w = PyLong_AsUnsignedLong(arg);
-    if (PyErr_Occurred()) {
+    u32 w;
+    if (pool_with_worker(self, index, &w) == NULL) {
         return NULL;
     }
-    if (w < fp_as_pool(self)->pool->shm.nworkers) {
-        fp_monitor_remove(&fp_as_pool(self)->monitor, (u32)w);
-    }
+    fp_monitor_remove(&fp_as_pool(self)->monitor, w);
     Py_RETURN_NONE;
 }
 
@@ -130,29 +135,26 @@ copy_text(const char *text)
 PyObject *
 fp_pool_object_base_memory(PyObject *self, PyObject *index)
 {
-    fp_pool *pool = fp_as_pool(self)->pool;
-    unsigned long w = PyLong_AsUnsignedLong(index);
-    if (PyErr_Occurred() || fp_refuse_after_fork(pool)) {
-        return NULL;
-    }
-    return PyLong_FromUnsignedLongLong(w < pool->shm.nworkers ? fp_load_relaxed(&pool->shm.workers[w].wk_base) : 0);
+    u32 w;
+    fp_pool *pool = pool_with_worker(self, index, &w);
+    return pool == NULL ? NULL : PyLong_FromUnsignedLongLong(fp_load_relaxed(&pool->shm.workers[w].wk_base));
 }
 
 /* What faulthandler has written in that worker: a str, '' if nothing. */
 PyObject *
-fp_pool_object_crash_text(PyObject *self, PyObject *arg)
+fp_pool_object_crash_text(PyObject *self, PyObject *index)
 {
     static const u64 most = 64u << 10;
-    fp_pool *pool = fp_as_pool(self)->pool;
-    unsigned long w = PyLong_AsUnsignedLong(arg);
-    if (PyErr_Occurred() || fp_refuse_after_fork(pool)) {
+    u32 w;
+    fp_pool *pool = pool_with_worker(self, index, &w);
+    if (pool == NULL) {
         return NULL;
     }
     char *text = PyMem_Malloc(most);
     if (text == NULL) {
         return PyErr_NoMemory();
     }
-    u64 n = w < pool->shm.nworkers ? fp_crash_read(&pool->shm, (u32)w, text, most) : 0;
+    u64 n = fp_crash_read(&pool->shm, w, text, most);
     PyObject *str = PyUnicode_DecodeUTF8(text, (Py_ssize_t)n, "replace");
     PyMem_Free(text);
     return str;
@@ -191,18 +193,16 @@ PyObject *
 fp_pool_object_reap(PyObject *self, PyObject *args)
 {
     fp_pool_object *p = fp_as_pool(self);
-    fp_pool *pool = p->pool;
     unsigned int w;
     int pid, oom;
     unsigned long long peak;
     const char *crash;
     PyObject *exitcode;
-    if (fp_refuse_after_fork(pool) ||
-        !PyArg_ParseTuple(args, "IiOKpz:reap", &w, &pid, &exitcode, &peak, &oom, &crash)) {
+    if (!PyArg_ParseTuple(args, "IiOKpz:reap", &w, &pid, &exitcode, &peak, &oom, &crash)) {
         return NULL;
     }
-    if (w >= pool->shm.nworkers) {
-        PyErr_SetString(PyExc_ValueError, "no such worker");
+    fp_pool *pool = pool_of_worker(self, w);
+    if (pool == NULL) {
         return NULL;
     }
     fp_death death = {.pid = pid, .exitcode_known = exitcode != Py_None, .ready = true, .peak = peak, .oom = oom};

@@ -109,11 +109,11 @@ scribble_worker(const fp_shm *m)
 {
     fp_worker_shm *k = &m->workers[take_below(m->nworkers)];
     switch (take_below(6)) {
-    case 5: put32(m, &k->wk_ticket); break;
     case 0: put32(m, &k->wk_futex); break;
     case 1: put32(m, &k->wk_slot); break;
     case 2: put32(m, &k->wk_phase); break;
     case 3: put32(m, &k->wk_ring_head); break;
+    case 4: put32(m, &k->wk_ticket); break;
     default: put32(m, &k->wk_note); break;
     }
 }
