@@ -317,7 +317,8 @@ class Team:
             return
         peak = _core.peak_memory(process.pid)
         process.join()
-        crash = self._crash_of(index) if process.exitcode else None
+        # SIGKILL leaves no time to write anything: what there is was its answer to where it is
+        crash = self._crash_of(index) if process.exitcode not in (0, -signal.SIGKILL) else None
         out_of_memory = process.exitcode == -signal.SIGKILL and self._has_memory_run_out()
         kill_watched(self.heirs.pop(index, []))
         self.leaving.pop(index, None)
