@@ -20,13 +20,13 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from multiprocessing import forkserver, popen_fork, resource_tracker
 from multiprocessing.context import BaseContext, get_spawning_popen, set_spawning_popen
 from multiprocessing.process import BaseProcess
 from traceback import walk_tb
-from typing import Any
+from typing import Any, TypeVar
 
 from fastpool import _core, forking, oom, worker
 from fastpool.errors import pool_broken, timed_out, too_large, worker_died
@@ -42,6 +42,8 @@ from fastpool.stopping import (
     without_own_frames,
 )
 from fastpool.template import Template, TemplateUnavailable
+
+_T = TypeVar("_T")
 
 #: Seconds that a worker has to follow SIGTERM before SIGKILL comes.
 TERMINATION_GRACE = 2.0
@@ -69,23 +71,17 @@ HARD_MULTIPLE = 2
 INTERRUPT_GRACE = 0.05
 
 
-@contextlib.contextmanager
-def _interrupts_blocked(start_method: str | None) -> Iterator[None]:
+def _without_interrupts(start_method: str | None, start: Callable[[], _T]) -> _T:
     """A worker inherits the signal mask, and unblocks SIGINT when it is ready for it.
 
     Not with forkserver: the server, and all that it ever forks, would inherit it instead. With spawn, the first
     process also starts multiprocessing's resource tracker, which ends by unblocking SIGINT: that has to come first.
     """
     if start_method == "forkserver":
-        yield
-        return
+        return start()
     if start_method == "spawn":
         resource_tracker.ensure_running()
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return _core.without_interrupts(start)
 
 
 def _close_pipes_of(error: OSError) -> None:
@@ -207,37 +203,39 @@ class Team:
     def start_template(self) -> None:
         """While there are no threads yet: see ``template``."""
         owner = os.getpid()
-        with forking.forking, _interrupts_blocked(self.start_method):
-            self.template = Template(
-                lambda place: self.make_process(target=self.target, args=self.arguments(place, owner)),
-                owner,
-                self.attachment.descriptors[2],
+        with forking.forking:
+            self.template = _without_interrupts(
+                self.start_method,
+                lambda: Template(
+                    lambda place: self.make_process(target=self.target, args=self.arguments(place, owner)),
+                    owner,
+                    self.attachment.descriptors[2],
+                ),
             )
 
     def _start_process(self, process: BaseProcess, place: worker.Place) -> None:
-        with _interrupts_blocked(self.start_method):
-            if self.template is not None:
-                place.ticket = self.pool.new_ticket(place.index)
-                vars(process)["_Popen"] = self.template.popen(place)
-                try:
-                    process.start()
-                    return
-                except TemplateUnavailable:
-                    pass
-                finally:
-                    del vars(process)["_Popen"]
-            for pause in (*SERVER_PAUSES, None):
-                place.ticket = self.pool.new_ticket(place.index)  # who made one before may only have been unable to tell
-                try:
-                    process.start()
-                    return
-                except (OSError, EOFError) as error:
-                    if isinstance(error, OSError):
-                        _close_pipes_of(error)
-                    server_died = self.start_method == "forkserver" and isinstance(error, (ConnectionError, EOFError))
-                    if pause is None or not server_died:
-                        raise
-                time.sleep(pause)
+        if self.template is not None:
+            place.ticket = self.pool.new_ticket(place.index)
+            vars(process)["_Popen"] = self.template.popen(place)
+            try:
+                process.start()
+                return
+            except TemplateUnavailable:
+                pass
+            finally:
+                del vars(process)["_Popen"]
+        for pause in (*SERVER_PAUSES, None):
+            place.ticket = self.pool.new_ticket(place.index)  # who made one before may only have been unable to tell
+            try:
+                process.start()
+                return
+            except (OSError, EOFError) as error:
+                if isinstance(error, OSError):
+                    _close_pipes_of(error)
+                server_died = self.start_method == "forkserver" and isinstance(error, (ConnectionError, EOFError))
+                if pause is None or not server_died:
+                    raise
+            time.sleep(pause)
 
     def _launch(self, enlist: bool = True) -> bool:
         """The only place that starts processes, with `forking.forking` held. False: all are started, or it is over.
@@ -252,7 +250,7 @@ class Team:
             if self.ended or not self.pool.new_worker(place):
                 return False
             process = self.make_process(target=self.target, args=self.arguments(place, os.getpid()))
-            self._start_process(process, place)
+            _without_interrupts(self.start_method, partial(self._start_process, process, place))
             self.by_index[place.index] = process
             listed = True
             self.failures.note_start(place.index)

@@ -47,6 +47,8 @@ static PyMethodDef module_methods[] = {
     {"fork_sibling", fp_fork_a_sibling, METH_NOARGS, PyDoc_STR(
      "fork_sibling($module)\n--\n\nAs os.fork(), but the child becomes one of this process's parent. Only in a process with one\n"
      "thread.")},
+    {"without_interrupts", fp_call_without_interrupts, METH_O, PyDoc_STR(
+     "without_interrupts($module, function, /)\n--\n\nWhat it returns when called with SIGINT blocked in this thread.")},
     {"peak_memory", fp_peak_memory_of, METH_O, PyDoc_STR(
      "peak_memory($module, pid, /)\n--\n\nThe bytes of memory that a child which has ended had at most; 0: not known.")},
     {"share", fp_share_object, METH_O, PyDoc_STR(

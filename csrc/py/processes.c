@@ -6,6 +6,7 @@
 #include "../core/os.h"
 
 #include <errno.h>
+#include <signal.h>
 
 PyObject *
 fp_fork_a_sibling(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
@@ -20,6 +21,20 @@ fp_fork_a_sibling(PyObject *Py_UNUSED(module), PyObject *Py_UNUSED(ignored))
     }
     errno = error;
     return pid < 0 ? fp_raise_code(pid) : PyLong_FromLong(pid);
+}
+
+PyObject *
+fp_call_without_interrupts(PyObject *Py_UNUSED(module), PyObject *function)
+{
+    sigset_t interrupt, before;
+    sigemptyset(&interrupt);
+    sigaddset(&interrupt, SIGINT);
+    pthread_sigmask(SIG_BLOCK, &interrupt, &before);
+    PyObject *result = PyObject_CallNoArgs(function);
+    if (!sigismember(&before, SIGINT)) {
+        pthread_sigmask(SIG_UNBLOCK, &interrupt, NULL);
+    }
+    return result;
 }
 
 PyObject *

@@ -6,6 +6,9 @@
 
 /* fork_sibling(): as os.fork(), but the child is one of this process's parent. */
 PyObject *fp_fork_a_sibling(PyObject *module, PyObject *ignored);
+/* without_interrupts(function): here, since in Python a signal's handler may raise between a change of the mask and what
+   undoes it. */
+PyObject *fp_call_without_interrupts(PyObject *module, PyObject *function);
 /* admitted(memfd, index, ticket): wait until this process may be that worker. */
 PyObject *fp_await_admission(PyObject *module, PyObject *args);
 /* crash_log(memfd, index): a descriptor for that worker's faulthandler. */

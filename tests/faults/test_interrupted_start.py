@@ -36,6 +36,7 @@ class InterruptAt:
         self.owner = os.getpid()
         self.launch = None
         self.previous = {}  # line of each frame, by its id
+        self.tracer = self.trace  # CPython 3.11 calls one that has been replaced meanwhile, and does not own it
 
     def trace(self, frame, event, argument):
         if os.getpid() != self.owner:
@@ -45,7 +46,7 @@ class InterruptAt:
             self.launch = frame
         if self.launch is None or not STARTS.search(frame.f_code.co_filename):
             return None
-        if event == "line" and not ends_with(frame, self.previous[id(frame)]):
+        if event == "line" and not only_a_tracer_can_raise(frame, self.previous[id(frame)]):
             self.left -= 1
             if self.left == 0:
                 sys.settrace(None)
@@ -53,28 +54,31 @@ class InterruptAt:
         self.previous[id(frame)] = frame.f_lineno
         if event == "return" and frame is self.launch:
             self.launch = None
-        return self.trace
+        return self.tracer
 
     def handle(self, signum, frame):
         raise Interrupted
 
     def __enter__(self):
+        self.mask = signal.pthread_sigmask(signal.SIG_BLOCK, ())
         self.before = signal.signal(signal.SIGUSR2, self.handle)
-        sys.settrace(self.trace)
+        sys.settrace(self.tracer)
         return self
 
     def __exit__(self, kind, error, traceback):
         sys.settrace(None)
         signal.signal(signal.SIGUSR2, self.before)
+        assert signal.pthread_sigmask(signal.SIG_SETMASK, self.mask) == self.mask, "a signal stays blocked"
         while error is not None and not isinstance(error, Interrupted):
             error = error.__context__  # multiprocessing's own clean-up may fail of it: it closes a descriptor twice
         return error is not None
 
 
-def ends_with(frame, previous):
-    """Is this the end of a ``with`` statement? There only a tracer can raise: Python looks for signals after __exit__."""
-    line = linecache.getline(frame.f_code.co_filename, frame.f_lineno)
-    return previous > frame.f_lineno and line.lstrip().startswith("with ")
+def only_a_tracer_can_raise(frame, previous):
+    """At the end of a ``with``, and where a ``finally`` begins, Python has not looked for signals since it left the body."""
+    file, line = frame.f_code.co_filename, frame.f_lineno
+    ends_with = previous > line and linecache.getline(file, line).lstrip().startswith("with ")
+    return ends_with or linecache.getline(file, line - 1).strip() == "finally:"
 
 
 def lines_from(first, step):
