@@ -24,8 +24,9 @@ runner_locked(const fp_pool *p, const fp_task *t)
 static void
 pronounce_locked(fp_pool *p, u32 w, u64 grace)
 {
-    p->ncondemned += !p->fates[w].condemned;
-    p->fates[w] = (fp_fate){.condemned = true, .grace = grace};
+    fp_fate *f = &p->fates[w];
+    p->ncondemned += !f->condemned;
+    *f = (fp_fate){.condemned = true, .grace = grace, .block = f->block, .block_size = f->block_size};
     p->look_at = 0;
     fp_eventfd_ring(p->bell);
 }
@@ -38,18 +39,37 @@ fp_limits_condemn_locked(fp_pool *p, u32 w)
     }
 }
 
+bool
+fp_doom_locked(fp_pool *p, fp_task *t, u32 w)
+{
+    if (w >= p->shm.nworkers || !fp_doom(&p->shm, t->slot, t->generation, w)) {
+        return false;
+    }
+    p->slots[t->slot].task = NULL;
+    p->fates[w].block = t->block;
+    p->fates[w].block_size = t->size;
+    t->block = 0;
+    return true;
+}
+
+static void
+free_payload_locked(fp_pool *p, u32 w)
+{
+    fp_fate *f = &p->fates[w];
+    if (f->block != 0) {
+        fp_free_room_locked(p, f->block, f->block_size);
+        f->block = 0;
+    }
+}
+
 /* From here on the task is nobody's but the caller's. */
 static bool
 condemn_locked(fp_pool *p, fp_task *t, u32 w)
 {
-    if (!fp_doom(&p->shm, t->slot, t->generation, w)) {
+    if (!fp_doom_locked(p, t, w)) {
         return false;   /* it has completed just now */
     }
-    p->slots[t->slot].task = NULL;
     pronounce_locked(p, w, t->terms ? t->terms->grace : 0);
-    p->fates[w].block = t->block;
-    p->fates[w].block_size = t->size;
-    t->block = 0;
     p->served++;
     return true;
 }
@@ -243,9 +263,7 @@ fp_limits_reap_locked(fp_pool *p, u32 w)
     bool condemned = p->fates[w].condemned;
     p->ncondemned -= condemned;
     end_overdue_locked(p, w, (fp_death){.reason = NULL});
-    if (p->fates[w].block != 0) {
-        fp_free_room_locked(p, p->fates[w].block, p->fates[w].block_size);
-    }
+    free_payload_locked(p, w);
     p->fates[w] = (fp_fate){0};
     return condemned;
 }
@@ -255,5 +273,6 @@ fp_limits_bury_locked(fp_pool *p)
 {
     for (u32 w = 0; w < p->shm.nworkers; w++) {
         end_overdue_locked(p, w, (fp_death){.reason = NULL});
+        free_payload_locked(p, w);
     }
 }

@@ -97,10 +97,9 @@ break_slot_locked(fp_pool *p, u32 s)
     fp_task *t = p->slots[s].task;
     if (!fp_withdraw_locked(p, t)) {
         u32 w = fp_word_owner(fp_load_acquire(&p->shm.slots[s].sl_state));
-        if (!fp_doom(&p->shm, s, t->generation, w)) {
+        if (!fp_doom_locked(p, t, w)) {
             return;
         }
-        fp_empty_slot_locked(p, s);
     }
     fp_settle_locked(p, t, FP_OUTCOME_BROKEN);
 }

@@ -82,7 +82,7 @@ fp_free_dropped(fp_pool *p)
 void
 fp_settle_locked(fp_pool *p, fp_task *t, u32 outcome)
 {
-    free_call_block_locked(p, t);   /* if it was never sent */
+    free_call_block_locked(p, t);   /* if it was never sent, or lost with its worker */
     drop_holds_locked(p, t);
     t->outcome = outcome;
     u32 old = atomic_fetch_or(&t->state, FP_TASK_DONE);   /* publishes the outcome */

@@ -428,27 +428,51 @@ test_condemned_workers_touch_nothing_more(void)
 
 /* It may still be reading: what it would find there otherwise is another call's, and it would run that. */
 static void
-test_a_condemned_worker_keeps_its_payload(void)
+test_a_stopped_worker_keeps_its_payload(bool breaks)
+{
+    crew_open(&c, 2);
+    ghost g = ghost_born();
+    fp_task *stopped = crew_give(&c, (order){.id = 0}, 5000);
+    ghost_claim(&g);
+    u64 held = stopped->block, size = stopped->size, other, again;
+    CHECK(held != 0);
+    if (breaks) {
+        fp_pool_break(c.pool, (fp_death){.reason = NULL});
+    }
+    else {
+        CHECK(fp_pool_kill(c.pool, stopped));
+    }
+    CHECK_EQ(fp_pool_room(c.pool, size, &other), FP_OK);
+    CHECK(other != held);
+    fp_task *task;
+    CHECK_EQ(ghost_dies(&g, &task), breaks ? FP_BROKEN : FP_CONDEMNED);
+    CHECK(task == NULL);
+    CHECK_EQ(fp_pool_room(c.pool, size, &again), FP_OK);
+    CHECK_EQ(again, held);
+    fp_pool_free_room(c.pool, other, size);
+    fp_pool_free_room(c.pool, again, size);
+    fp_pool_drop_task(c.pool, stopped);
+    fp_pool_break(c.pool, (fp_death){.reason = NULL});
+    crew_close(&c);
+}
+
+/* A pool that breaks does not reap each of its dead. */
+static void
+test_a_stopped_workers_payload_is_buried(void)
 {
     crew_open(&c, 2);
     ghost g = ghost_born();
     fp_task *killed = crew_give(&c, (order){.id = 0}, 5000);
     ghost_claim(&g);
-    u64 held = killed->block, other, again;
-    CHECK(held != 0);
+    u64 held = killed->block, size = killed->size, again;
     CHECK(fp_pool_kill(c.pool, killed));
-    CHECK_EQ(fp_pool_room(c.pool, killed->size, &other), FP_OK);
-    CHECK(other != held);
-    fp_task *task;
-    CHECK_EQ(ghost_dies(&g, &task), FP_CONDEMNED);
-    CHECK(task == NULL);
-    CHECK_EQ(fp_pool_room(c.pool, killed->size, &again), FP_OK);
-    CHECK_EQ(again, held);
-    fp_pool_free_room(c.pool, other, killed->size);
-    fp_pool_free_room(c.pool, again, killed->size);
-    fp_pool_drop_task(c.pool, killed);
     fp_pool_break(c.pool, (fp_death){.reason = NULL});
-    crew_close(&c);
+    fp_pool_bury(c.pool);
+    CHECK_EQ(fp_pool_room(c.pool, size, &again), FP_OK);
+    CHECK_EQ(again, held);
+    fp_pool_free_room(c.pool, again, size);
+    fp_pool_drop_task(c.pool, killed);
+    crew_free(&c);
 }
 
 int
@@ -471,6 +495,8 @@ main(void)
     test_a_condemned_worker_says_that_it_has_retired();
     test_breaking_wakes_who_waits();
     test_condemned_workers_touch_nothing_more();
-    test_a_condemned_worker_keeps_its_payload();
+    test_a_stopped_worker_keeps_its_payload(false);
+    test_a_stopped_worker_keeps_its_payload(true);
+    test_a_stopped_workers_payload_is_buried();
     return 0;
 }
