@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import multiprocessing
+import os
+import signal
 import threading
 import time
 import weakref
@@ -198,12 +201,10 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
             self._retries,
             self._min_workers,
         )
-        if self._wants_template and self._mp_context.get_start_method(allow_none=False) == "fork":
-            team.start_template()
         team.close_with(self)
         # with fork all workers, and every time all workers before the first thread
         count = max(1, self._min_workers) if team.starts_on_demand else self._max_workers
-        self._executor_manager_thread = start(team, count)
+        self._executor_manager_thread = start(team, count, self._wants_template and team.start_method == "fork")
         self._team = team
         self._pool = team.pool
         if self._shutdown_thread:  # by what has interrupted this
@@ -335,10 +336,10 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
     def _force_shutdown(self, operation: str) -> None:
         if operation not in ("terminate", "kill"):
             raise ValueError(f"Unsupported operation: {operation!r}")
-        processes = dict(self._processes or {})
-        if self._team is not None:
-            self._team.pool.check_owner()
-            self._team.no_more_workers = True
+        processes, team = dict(self._processes or {}), self._team
+        if team is not None:
+            team.pool.check_owner()
+            team.no_more_workers = True
         self.shutdown(wait=False, cancel_futures=True)
         for process in processes.values():
             try:
@@ -346,6 +347,9 @@ class ProcessPoolExecutor(_core.ExecutorBase, _base.Executor):
                     process.terminate() if operation == "terminate" else process.kill()
             except (ValueError, ProcessLookupError):
                 continue  # closed, or gone just now
+        for pid in team.strays() if team is not None else ():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM if operation == "terminate" else signal.SIGKILL)
 
     def terminate_workers(self) -> None:
         """Cancel what has not started, and end the workers with SIGTERM. The pool cannot be used any more."""

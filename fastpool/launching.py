@@ -14,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import itertools
+import math
 import os
 import pickle
 import signal
@@ -63,6 +64,9 @@ LEAVE_WITHIN = 5.0
 
 #: Seconds until it is certain that a fork server which has not answered has died: multiprocessing then starts another.
 SERVER_PAUSES = (0.01, 0.04, 0.16, 0.64, 2.56)
+
+#: Seconds between two looks at workers that cannot be waited for otherwise.
+STRAY_PAUSE = 0.01
 
 #: Times the memory that a task may leave its worker with: for that it is killed at once.
 HARD_MULTIPLE = 2
@@ -203,15 +207,16 @@ class Team:
     def start_template(self) -> None:
         """While there are no threads yet: see ``template``."""
         owner = os.getpid()
-        with forking.forking:
-            self.template = _without_interrupts(
-                self.start_method,
-                lambda: Template(
-                    lambda place: self.make_process(target=self.target, args=self.arguments(place, owner)),
-                    owner,
-                    self.attachment.descriptors[2],
-                ),
+
+        def fork() -> None:
+            self.template = Template(
+                lambda place: self.make_process(target=self.target, args=self.arguments(place, owner)),
+                owner,
+                self.attachment.descriptors[2],
             )
+
+        with forking.forking:
+            _without_interrupts(self.start_method, fork)
 
     def _start_process(self, process: BaseProcess, place: worker.Place) -> None:
         if self.template is not None:
@@ -258,7 +263,9 @@ class Team:
             if enlist:
                 self._enlist(place.index)
         except BaseException as error:
-            if self.by_index.pop(place.index, None) is not None or not listed:  # else the manager has, and looks after its end
+            # one that is enlisted is the manager's; so is one that is in the list no more
+            is_ours = place.index < 0 or not self.pool.enlisted(place.index)
+            if is_ours and (self.by_index.pop(place.index, None) is not None or not listed):
                 self._take_back(place.index, process, error)
             raise
         finally:
@@ -269,8 +276,7 @@ class Team:
         """From here on its end is noticed, and it may run a task, which may be stopped."""
         process = self.by_index[index]
         assert process.pid is not None
-        self.pool.watch(index, process.pid, process.sentinel)
-        self.pool.admit(index)
+        self.pool.enlist(index, process.pid, process.sentinel)
 
     def _take_back(self, index: int, process: BaseProcess | None, error: BaseException) -> None:
         """The start of a worker that nobody knows has failed; index -1: before there was anything."""
@@ -301,22 +307,29 @@ class Team:
         for process in self.processes():
             if process.exitcode is None:
                 process.terminate()
+        self.pool.stop_workers()  # those that handle SIGTERM, too
         for index, process in list(self.by_index.items()):
+            if not self.pool.enlisted(index):
+                self.pool.cancel_worker(index)  # the same for one that waits to be admitted
             process.join()
-            self.pool.cancel_worker(index)
+            if self.pool.enlisted(index):
+                self.pool.cancel_worker(index)
         self.by_index.clear()
         if self.template is not None:
             self.template.end()
 
     def reap(self, index: int) -> None:
-        """The worker has ended for certain."""
+        """The worker has been seen to end."""
+        if self.pool.lives(index):
+            return  # that was the one before it, whose start an interrupt took back
         process = self.by_index.pop(index, None)
         if process is None or process.pid is None:
             return
         peak = _core.peak_memory(process.pid)
         process.join()
-        # SIGKILL leaves no time to write anything: what there is was its answer to where it is
-        crash = self._crash_of(index) if process.exitcode not in (0, -signal.SIGKILL) else None
+        # one that was told to end has said where it was, no more; and SIGKILL leaves no time to write anything
+        crashed = process.exitcode not in (0, -signal.SIGKILL) and index not in self.heirs
+        crash = self._crash_of(index) if crashed else None
         out_of_memory = process.exitcode == -signal.SIGKILL and self._has_memory_run_out()
         kill_watched(self.heirs.pop(index, []))
         self.leaving.pop(index, None)
@@ -346,6 +359,15 @@ class Team:
         """
         process = self.by_index.get(index)
         return process.pid or 0 if process is not None and self.pool.lives(index) else 0
+
+    def strays(self) -> list[int]:
+        """Pids of the workers that live, and that multiprocessing takes for dead since their fork server is."""
+        pids = []
+        for index, process in list(self.by_index.items()):
+            with contextlib.suppress(ValueError):  # closed by somebody: it has ended
+                if not process.is_alive() and (pid := self._pid(index)):
+                    pids.append(pid)
+        return pids
 
     @property
     def most_memory(self) -> int:
@@ -398,14 +420,20 @@ class Team:
         """SIGTERM for every worker, SIGKILL for those that do not follow."""
         for process in self.processes():
             process.terminate()
+        for pid in self.strays():
+            os.kill(pid, signal.SIGTERM)
         deadline = time.monotonic() + kill_after
         for process in self.processes():
             process.join(max(deadline - time.monotonic(), 0))
             if process.is_alive():
                 process.kill()
-        for index in list(self.by_index):
-            if pid := self._pid(index):
-                kill_tree(pid)
+        self._await_strays(deadline)
+        for pid in self.strays():
+            os.kill(pid, signal.SIGKILL)
+
+    def _await_strays(self, deadline: float = math.inf) -> None:
+        while self.strays() and time.monotonic() < deadline:
+            time.sleep(STRAY_PAUSE)
 
     def kill(self, error: BaseException) -> None:
         """End it now, with that error for whatever has not ended."""
@@ -424,6 +452,7 @@ class Team:
             self.pool.stop_workers()
         for process in self.processes():
             process.join()
+        self._await_strays()
         if self.template is not None:
             self.template.end()
         for watched in self.heirs.values():
@@ -496,9 +525,11 @@ class Manager(PatientThread):
         return True
 
 
-def start(team: Team, count: int) -> Manager:
-    """The first `count` workers, and the thread that looks after them; or none."""
+def start(team: Team, count: int, template: bool = False) -> Manager:
+    """The first `count` workers, and the thread that looks after them; or none. With a template first, if asked for."""
     try:
+        if template:
+            team.start_template()
         team.start_all(count)
         return _start_manager(team)
     except BaseException:  # perhaps from a signal's handler, when the thread runs already: then it finds nothing to do

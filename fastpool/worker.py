@@ -41,7 +41,7 @@ class Bounds(NamedTuple):
 class Place:
     """The index of a worker, and the ticket of the process that is to be it.
 
-    The process waits until the program knows of it and admits it: ``_core.Pool.admit``. One that was forked and never told
+    The process waits until the program knows of it and admits it: ``_core.Pool.enlist``. One that was forked and never told
     of (its fork server died, say) ends when another is admitted, or nobody is to be that worker any more.
     """
 

@@ -1,8 +1,9 @@
 /* Which process is worker w: a ticket, so that there are never two.
  *
- * Each start has a ticket of its own, a number that the new process is given. The process does nothing until the parent,
- * which knows the process by then, has shown that number in wk_ticket; if it finds another one there, it ends. So a process
- * that was forked, and of which the parent never heard, harms nobody: whoever forked it may have died before it could tell.
+ * Each start has a ticket of its own, a number that the new process is given. The process takes no call, and does not run the
+ * initializer, until the parent, which knows the process by then, has shown that number in wk_ticket; if it finds another one
+ * there, it ends. So a process that was forked, and of which the parent never heard, is nobody's worker: whoever forked it may
+ * have died before it could tell. (Under spawn and forkserver it has imported the main module by then.)
  *
  * Memory    wk_ticket, the parent's; it stays readable when the pool is over.
  * Locking   none here; the parent shows tickets under the pool's lock.

@@ -59,7 +59,11 @@ fp_monitor_add(fp_monitor *m, u32 w, int pid, int sentinel)
         return FP_SYSTEM;
     }
     m->ends[w] = fd;
-    return watch(m, fd, w);
+    int rc = watch(m, fd, w);
+    if (rc < 0) {
+        fp_monitor_remove(m, w);
+    }
+    return rc;
 }
 
 void
@@ -71,6 +75,12 @@ fp_monitor_remove(fp_monitor *m, u32 w)
         close(m->ends[w]);
         m->ends[w] = -1;
     }
+}
+
+bool
+fp_monitor_has(const fp_monitor *m, u32 w)
+{
+    return m->ends[w] >= 0;
 }
 
 bool

@@ -21,6 +21,8 @@ void fp_monitor_fini(fp_monitor *m);
 /* Worker w is process `pid`; `sentinel` is multiprocessing's. 0 or FP_SYSTEM. */
 int fp_monitor_add(fp_monitor *m, u32 w, int pid, int sentinel);
 void fp_monitor_remove(fp_monitor *m, u32 w);
+/* Is the end of a worker w waited for? */
+bool fp_monitor_has(const fp_monitor *m, u32 w);
 /* Has worker w, which is watched, not ended? */
 bool fp_monitor_lives(const fp_monitor *m, u32 w);
 /* Sleep until something happens, at most until then (fp_now, or FP_NEVER). The number of ended workers, their

@@ -309,14 +309,14 @@ static PyMethodDef pool_methods[] = {
      "new_worker($self, place, /)\n--\n\nplace.index is the index of a worker that is about to be started. False: all are.")},
     {"new_ticket", fp_pool_object_new_ticket, METH_O, PyDoc_STR(
      "new_ticket($self, index, /)\n--\n\nFor the process that is about to be started as that worker. No earlier one may be it any more.")},
-    {"admit", fp_pool_object_admit, METH_O, PyDoc_STR(
-     "admit($self, index, /)\n--\n\nThe process with the last ticket is known: it may begin.")},
     {"cancel_worker", fp_pool_object_cancel_worker, METH_O, PyDoc_STR(
      "cancel_worker($self, index, /)\n--\n\nIt could not be started after all.")},
-    {"watch", fp_pool_object_watch, METH_VARARGS, PyDoc_STR(
-     "watch($self, index, pid, sentinel, /)\n--\n\nNotice when that process ends.")},
+    {"enlist", fp_pool_object_enlist, METH_VARARGS, PyDoc_STR(
+     "enlist($self, index, pid, sentinel, /)\n--\n\nThat process, which has the last ticket, may begin, and its end is noticed; or neither.")},
+    {"enlisted", fp_pool_object_enlisted, METH_O, PyDoc_STR(
+     "enlisted($self, index, /)\n--\n\nHas that worker been enlisted, and neither been reaped nor been cancelled?")},
     {"lives", fp_pool_object_lives, METH_O, PyDoc_STR(
-     "lives($self, index, /)\n--\n\nHas that worker, which is watched, not ended?")},
+     "lives($self, index, /)\n--\n\nHas that worker, which is enlisted, not ended?")},
     {"unwatch", fp_pool_object_unwatch, METH_O, PyDoc_STR(
      "unwatch($self, index, /)\n--\n\nIts end needs no notice any more: close its descriptors.")},
     {"reap", fp_pool_object_reap, METH_VARARGS, PyDoc_STR(

@@ -28,8 +28,8 @@ fp_pool_method fp_pool_object_manage, fp_pool_object_next_fate, fp_pool_object_c
     fp_pool_object_attachment;
 
 /* in pool_object_workers.c */
-fp_pool_method fp_pool_object_new_worker, fp_pool_object_new_ticket, fp_pool_object_admit, fp_pool_object_cancel_worker,
-    fp_pool_object_watch, fp_pool_object_lives, fp_pool_object_unwatch, fp_pool_object_base_memory, fp_pool_object_crash_text,
+fp_pool_method fp_pool_object_new_worker, fp_pool_object_new_ticket, fp_pool_object_cancel_worker,
+    fp_pool_object_enlist, fp_pool_object_enlisted, fp_pool_object_lives, fp_pool_object_unwatch, fp_pool_object_base_memory, fp_pool_object_crash_text,
     fp_pool_object_reap;
 
 /* in pool_object_courier.c */

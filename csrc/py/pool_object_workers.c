@@ -60,18 +60,6 @@ fp_pool_object_new_ticket(PyObject *self, PyObject *index)
     return pool == NULL ? NULL : PyLong_FromUnsignedLong(fp_pool_new_ticket(pool, w));
 }
 
-PyObject *
-fp_pool_object_admit(PyObject *self, PyObject *index)
-{
-    u32 w;
-    fp_pool *pool = pool_with_worker(self, index, &w);
-    if (pool == NULL) {
-        return NULL;
-    }
-    fp_pool_admit(pool, w);
-    Py_RETURN_NONE;
-}
-
 /* The process could not be started. */
 PyObject *
 fp_pool_object_cancel_worker(PyObject *self, PyObject *index)
@@ -91,18 +79,33 @@ fp_pool_object_cancel_worker(PyObject *self, PyObject *index)
 }
 
 PyObject *
-fp_pool_object_watch(PyObject *self, PyObject *args)
+fp_pool_object_enlist(PyObject *self, PyObject *args)
 {
     unsigned int w;
     int pid, sentinel;
-    if (!PyArg_ParseTuple(args, "Iii:watch", &w, &pid, &sentinel)) {
+    if (!PyArg_ParseTuple(args, "Iii:enlist", &w, &pid, &sentinel)) {
         return NULL;
     }
-    if (pool_of_worker(self, w) == NULL) {
+    fp_pool *pool = pool_of_worker(self, w);
+    if (pool == NULL) {
         return NULL;
     }
     int rc = fp_monitor_add(&fp_as_pool(self)->monitor, w, pid, sentinel);
-    return rc < 0 ? fp_raise_code(rc) : Py_NewRef(Py_None);
+    if (rc < 0) {
+        return fp_raise_code(rc);
+    }
+    fp_pool_admit(pool, w);
+    Py_RETURN_NONE;
+}
+
+PyObject *
+fp_pool_object_enlisted(PyObject *self, PyObject *index)
+{
+    u32 w;
+    if (pool_with_worker(self, index, &w) == NULL) {
+        return NULL;
+    }
+    return PyBool_FromLong(fp_monitor_has(&fp_as_pool(self)->monitor, w));
 }
 
 PyObject *

@@ -53,6 +53,7 @@ ELSEWHERE = {
         "resign",
         "set_shared_type",
         "watch_owner",
+        "without_interrupts",
         "work",
     },
     "Pool": {"Process"},

@@ -313,6 +313,38 @@ def test_the_fork_server_dies_before_it_can_tell_of_a_worker(run_script, tmp_pat
     assert (finished.stdout, finished.stderr, finished.returncode) == ("1 False\n", "", 0)
 
 
+@pytest.mark.methods("forkserver")
+@pytest.mark.parametrize("way", ["kill_workers", "terminate_workers", "shutdown"])
+def test_workers_outlive_their_fork_server(run_script, tmp_path, way):
+    """multiprocessing takes them for dead then; they are stopped, and waited for, all the same."""
+    finished = run_script(f"""
+        from multiprocessing import forkserver, util
+        from support import processes
+        from support.events import Post, eventually
+        def say_goodbye(path):
+            util.Finalize(None, Post(path).put, args=("goodbye",), exitpriority=1)
+        # main
+        from support.events import Mailbox
+        mailbox = Mailbox(sys.argv[1])
+        pool = Pool(1, initializer=say_goodbye, initargs=(mailbox.path,))
+        worker = pool.submit(tasks.pid).result()
+        running = pool.submit(tasks.sleep, 600) if {way!r} != "shutdown" else None
+        if running is not None:
+            eventually(running.running)
+        server = forkserver._forkserver._forkserver_pid
+        os.kill(server, 9)
+        eventually(lambda: not processes.alive(server))
+        pool.{way}()
+        if running is None:
+            print(mailbox.all())
+        else:
+            print(type(running.exception(10)).__name__)
+        eventually(lambda: not processes.alive(worker))
+        """, tmp_path / "box")
+    expected = "['goodbye']" if way == "shutdown" else "WorkerDied"
+    assert (finished.stdout, finished.stderr, finished.returncode) == (f"{expected}\n", "", 0)
+
+
 def end_soon():
     threading.Timer(0.005, os._exit, [3]).start()
 

@@ -204,6 +204,20 @@ def test_a_storm_of_kills(make_pool_of_kind):
     assert future.kill() and future.cancelled()
 
 
+@pytest.mark.parametrize("grace", [None, 5])
+def test_a_stopped_task_is_no_crash(run_script, grace):
+    """Its stack is in the error; faulthandler does not show it as well."""
+    finished = run_script(f"""
+        import faulthandler
+        # main
+        faulthandler.enable()
+        with Pool(1) as pool:
+            error = pool.options(timeout=0.2, grace={grace}).submit(tasks.sleep, 600).exception()
+            print(type(error).__name__)
+        """)
+    assert (finished.stdout, finished.stderr, finished.returncode) == ("TaskTimeout\n", "", 0)
+
+
 def test_name_and_map(make_pool):
     pool = make_pool(2)
     view = pool.options(timeout=0.2, name="the slow step")

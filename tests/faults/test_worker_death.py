@@ -156,6 +156,29 @@ def test_shut_down_while_a_submit_starts_a_second_worker(make_pool, context, gat
     assert future.done() and future.result() == "value"
 
 
+@pytest.mark.methods("fork")
+@pytest.mark.fastpool_only("of multiprocessing the Pool waits for ever")
+@pytest.mark.parametrize("what", ["ProcessPoolExecutor(2, mp_context=context).submit(abs, 1)", "Pool(2, context=context)"])
+def test_the_system_refuses_a_worker_of_a_program_that_handles_sigterm(run_script, what):
+    finished = run_script(f"""
+        import signal
+        # main
+        signal.signal(signal.SIGTERM, lambda *_: None)
+        fork, calls = os.fork, []
+        def fork_once():
+            calls.append(fork)
+            if len(calls) == 2:
+                raise BlockingIOError("no more")
+            return fork()
+        os.fork = fork_once
+        try:
+            futures.{what}
+        except BlockingIOError as error:
+            print(error, len(multiprocessing.active_children()))
+        """)
+    assert (finished.stdout, finished.stderr, finished.returncode) == ("no more 0\n", "", 0)
+
+
 def test_no_thread_can_be_had(make_pool, monkeypatch):
     """As while the interpreter ends, in Python 3.12: the workers that have been started already end again."""
     pool, before = make_pool(2), set(processes.descendants())
