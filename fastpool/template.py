@@ -54,6 +54,7 @@ class Template:
 
     def __init__(self, make_process: Callable[[Place], BaseProcess], owner: int, lifeline: int) -> None:
         self.gone = self._busy = False
+        self._latest = 0  # pid of the last copy
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.settimeout(_PATIENCE)
         util._flush_std_streams()  # type: ignore[attr-defined]  # or each copy would write what is in their buffers
@@ -77,6 +78,7 @@ class Template:
         if self._busy or self.gone:
             raise TemplateUnavailable
         self._busy = True
+        self._latest = 0
         try:
             request = (place, process.name, process._identity, process.daemon)
             self._channel.send(pickle.dumps(request))
@@ -92,7 +94,16 @@ class Template:
             raise answer
         return answer
 
+    def end_latest(self) -> None:
+        """The last copy, of which nobody has heard: an exception, from a signal's handler perhaps, came in between."""
+        pid, self._latest = self._latest, 0
+        if pid:
+            end_child(pid)
+
     def _receive(self) -> tuple[int, list[int]] | OSError:
+        answer = self._channel.recv(_MESSAGE, socket.MSG_PEEK)
+        if answer and isinstance(pid := pickle.loads(answer), int):
+            self._latest = pid  # before the answer is taken from the channel: an interrupt loses what it was about to return
         answer, descriptors, _, _ = socket.recv_fds(self._channel, _MESSAGE, 2, socket.MSG_CMSG_CLOEXEC)
         if not answer:
             raise ChildProcessError("the process that workers are copied from has ended")
@@ -103,7 +114,7 @@ class Template:
             return pid, descriptors
         for fd in descriptors:  # there was no room for both
             os.close(fd)
-        end_child(pid)
+        self.end_latest()
         return OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     def _give_up(self) -> None:
@@ -117,7 +128,7 @@ class Template:
                 if not isinstance(late, OSError):
                     for fd in late[1]:
                         os.close(fd)
-                    end_child(late[0])
+                    self.end_latest()
         self.end()
 
     def end(self) -> None:
@@ -137,8 +148,12 @@ class _Popen(popen_fork.Popen):
         del self._template, self._place
 
     def _launch(self, process_obj: BaseProcess) -> None:
-        self.pid, (self.sentinel, other) = self._template.start(self._place, process_obj)
-        self.finalizer = util.Finalize(self, _close, (self.sentinel, other))
+        try:
+            self.pid, (self.sentinel, other) = self._template.start(self._place, process_obj)
+            self.finalizer = util.Finalize(self, _close, (self.sentinel, other))
+        except BaseException:
+            self._template.end_latest()
+            raise
 
 
 def _close(*descriptors: int) -> None:

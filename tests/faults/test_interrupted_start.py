@@ -1,4 +1,4 @@
-"""A signal's handler raises while a worker is being started: at any line of ours and of multiprocessing.
+"""A signal's handler raises while a worker is being started: at any line of ours, of multiprocessing and of socket.
 
 But for what other modules do around a fork: interrupted there, logging keeps its lock for ever.
 """
@@ -18,7 +18,7 @@ from support.events import PATIENCE, eventually
 
 pytestmark = [pytest.mark.fastpool_only("the standard library loses processes, and its own state"), pytest.mark.deadline(40)]
 
-STARTS = re.compile(r"/(fastpool|multiprocessing)/\w+\.py$")
+STARTS = re.compile(r"/((fastpool|multiprocessing)/\w+|socket)\.py$")
 
 #: Under these a start takes a while: not every line is tried.
 STEP = {"fork": 1, "forkserver": 37, "spawn": 37}
@@ -104,7 +104,7 @@ def bystander():
 
 @pytest.mark.parametrize("options", [{}, {"on_worker_death": "respawn"}], ids=["break", "respawn"])
 def test_first_worker(make_pool, start_method, bystander, options):
-    before, tried = set(processes.descendants()), 0
+    before, zombies, tried = set(processes.descendants()), processes.zombies(), 0
     for at in lines_from(1, STEP[start_method]):
         pool = make_pool(1, **options)
         with at:
@@ -115,6 +115,7 @@ def test_first_worker(make_pool, start_method, bystander, options):
     assert tried > 50 // STEP[start_method]
     assert bystander.is_alive()
     assert not {child.pid for child in multiprocessing.active_children()} - before
+    assert not processes.zombies() - zombies
     names = {processes.command(pid) for pid in set(processes.descendants()) - before}
     assert all("forkserver" in name or "resource_tracker" in name for name in names), names
 

@@ -41,6 +41,18 @@ def descendants(pid=None):
     return found
 
 
+def zombies():
+    """Children of this process that have ended, and that nobody has waited for."""
+    stats = ((PROC / entry.name / "stat") for entry in PROC.iterdir() if entry.name.isdigit())
+    found = set()
+    for stat in stats:
+        with contextlib.suppress(OSError):
+            state, parent, *_ = stat.read_text().rpartition(")")[2].split()
+            if (state, parent) == ("Z", str(os.getpid())):
+                found.add(int(stat.parent.name))
+    return found
+
+
 def kill_descendants(spared=()):
     """All but multiprocessing's resource tracker, which the tests to come need."""
     for pid in descendants():
