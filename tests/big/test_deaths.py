@@ -1,5 +1,6 @@
 """Deaths in the middle of transfers: each call has its own value or says that its worker died, and no memory stays."""
 
+import gc
 import os
 import random
 import threading
@@ -72,6 +73,7 @@ def test_worker_of_an_executor(lib, make_pool):
     use_once = make_pool(1)
     assert use_once.submit(tasks.double, 1).result() == 2
     use_once.shutdown()
+    gc.collect()  # what earlier tests have left
     before = processes.open_files()  # with what the start method keeps for the next pool
     for seed in range(10):
         dice = random.Random(seed)
