@@ -54,7 +54,6 @@ class Template:
 
     def __init__(self, make_process: Callable[[Place], BaseProcess], owner: int, lifeline: int) -> None:
         self.gone = self._busy = False
-        self._latest = 0  # pid of the last copy
         self._channel, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._channel.settimeout(_PATIENCE)
         util._flush_std_streams()  # type: ignore[attr-defined]  # or each copy would write what is in their buffers
@@ -68,8 +67,8 @@ class Template:
         """For a ``BaseProcess._Popen``."""
         return partial(_Popen, self, place)
 
-    def start(self, place: Place, process: BaseProcess) -> tuple[int, list[int]]:
-        """The pid of a new worker, and the two descriptors that multiprocessing wants of it.
+    def start(self, place: Place, process: BaseProcess, popen: _Popen) -> list[int]:
+        """The two descriptors that multiprocessing wants of a new worker; its pid is in `popen`, even if this raises.
 
         Raises:
             TemplateUnavailable: it cannot be had from here.
@@ -78,13 +77,12 @@ class Template:
         if self._busy or self.gone:
             raise TemplateUnavailable
         self._busy = True
-        self._latest = 0
         try:
             request = (place, process.name, process._identity, process.daemon)
             self._channel.send(pickle.dumps(request))
-            answer = self._receive()
+            answer = self._receive(popen)
         except BaseException as error:
-            self._give_up()
+            self._give_up(popen)
             if isinstance(error, OSError):
                 raise TemplateUnavailable from error
             raise
@@ -94,41 +92,32 @@ class Template:
             raise answer
         return answer
 
-    def end_latest(self) -> None:
-        """The last copy, of which nobody has heard: an exception, from a signal's handler perhaps, came in between."""
-        pid, self._latest = self._latest, 0
-        if pid:
-            end_child(pid)
-
-    def _receive(self) -> tuple[int, list[int]] | OSError:
+    def _receive(self, popen: _Popen) -> list[int] | OSError:
         answer = self._channel.recv(_MESSAGE, socket.MSG_PEEK)
         if answer and isinstance(pid := pickle.loads(answer), int):
-            self._latest = pid  # before the answer is taken from the channel: an interrupt loses what it was about to return
+            popen.pid = pid  # before the answer is taken from the channel: an interrupt loses what it was about to return
         answer, descriptors, _, _ = socket.recv_fds(self._channel, _MESSAGE, 2, socket.MSG_CMSG_CLOEXEC)
         if not answer:
             raise ChildProcessError("the process that workers are copied from has ended")
-        pid = pickle.loads(answer)
-        if isinstance(pid, OSError):
-            return pid
+        told = pickle.loads(answer)
+        if isinstance(told, OSError):
+            return told
         if len(descriptors) == 2:
-            return pid, descriptors
+            return descriptors
         for fd in descriptors:  # there was no room for both
             os.close(fd)
-        self.end_latest()
         return OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
-    def _give_up(self) -> None:
+    def _give_up(self, popen: _Popen) -> None:
         """Nobody waits for what it is about to answer: that worker ends. The template goes when it is asked no more."""
         self.gone = True
         with contextlib.suppress(OSError):
             self._channel.shutdown(socket.SHUT_WR)
             deadline = time.monotonic() + _PATIENCE
             while time.monotonic() < deadline:
-                late = self._receive()
+                late = self._receive(popen)
                 if not isinstance(late, OSError):
-                    for fd in late[1]:
-                        os.close(fd)
-                    self.end_latest()
+                    _close(*late)
         self.end()
 
     def end(self) -> None:
@@ -144,15 +133,17 @@ class _Popen(popen_fork.Popen):
 
     def __init__(self, template: Template, place: Place, process_obj: BaseProcess) -> None:
         self._template, self._place = template, place
+        self.pid = 0  # of nobody yet
         super().__init__(process_obj)
         del self._template, self._place
 
     def _launch(self, process_obj: BaseProcess) -> None:
         try:
-            self.pid, (self.sentinel, other) = self._template.start(self._place, process_obj)
+            self.sentinel, other = self._template.start(self._place, process_obj, self)
             self.finalizer = util.Finalize(self, _close, (self.sentinel, other))
         except BaseException:
-            self._template.end_latest()
+            if self.pid:
+                end_child(self.pid)  # nobody hears of it
             raise
 
 

@@ -263,6 +263,26 @@ def test_no_room_for_the_descriptors_of_a_new_worker(make_respawning, monkeypatc
 
 
 @pytest.mark.methods("fork")
+def test_a_worker_started_between_request_and_answer(make_respawning, monkeypatch):
+    """By a signal's handler that submits: the template is busy, so the program forks; the copy that it waits for is not ended."""
+    pool = make_respawning(3, idle_timeout=PATIENCE)
+    blockers = [pool.submit(tasks.sleep, 600)]
+    eventually(blockers[0].running)
+    receive = socket.recv_fds
+
+    def submit_and_receive(*arguments):
+        monkeypatch.undo()
+        pool._team.start_worker()
+        return receive(*arguments)
+
+    monkeypatch.setattr(socket, "recv_fds", submit_and_receive)
+    blockers += [pool.submit(tasks.sleep, 600) for _ in range(2)]
+    assert len(pool._processes) == 3 and all(processes.alive(pid) for pid in pool._processes)
+    eventually(lambda: all(call.running() for call in blockers))
+    assert all(call.kill() for call in blockers)
+
+
+@pytest.mark.methods("fork")
 def test_the_template_is_stopped(make_respawning):
     pool = make_respawning(1)
     pid = pool.submit(tasks.pid).result(PATIENCE)
