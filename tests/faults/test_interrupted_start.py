@@ -75,10 +75,14 @@ class InterruptAt:
 
 
 def only_a_tracer_can_raise(frame, previous):
-    """At the end of a ``with``, and where a ``finally`` begins, Python has not looked for signals since it left the body."""
+    """Where Python does not look for signals: at a ``try`` itself, nor, since it left the body, where a ``with`` ends or a ``finally`` begins.
+
+    An exception that comes there passes by the end of a ``with`` around it: CPython 3.15 protects all but these places.
+    """
     file, line = frame.f_code.co_filename, frame.f_lineno
-    ends_with = previous > line and linecache.getline(file, line).lstrip().startswith("with ")
-    return ends_with or linecache.getline(file, line - 1).strip() == "finally:"
+    text = linecache.getline(file, line).strip()
+    ends_with = previous > line and text.startswith("with ")
+    return ends_with or text == "try:" or linecache.getline(file, line - 1).strip() == "finally:"
 
 
 def lines_from(first, step):
