@@ -75,9 +75,9 @@ class InterruptAt:
 
 
 def only_a_tracer_can_raise(frame, previous):
-    """Where Python does not look for signals: at a ``try`` itself, nor, since it left the body, where a ``with`` ends or a ``finally`` begins.
+    """Python does not look for signals at a ``try``, nor, since the body, where a ``with`` ends or a ``finally`` begins.
 
-    An exception that comes there passes by the end of a ``with`` around it: CPython 3.15 protects all but these places.
+    What is raised there passes by the end of the ``with`` around it.
     """
     file, line = frame.f_code.co_filename, frame.f_lineno
     text = linecache.getline(file, line).strip()
