@@ -9,10 +9,34 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#define LOOP_FROM (4u << 10)
+#define LOOP_TO (4u << 20)
 #define SHARED_FROM (32u << 20)   /* where no CPU is free a helper may come some milliseconds late, and is waited for */
 #define PIECE (2u << 20)          /* a huge page: two threads in the same one would both clear it */
 #define MOST_HELPERS 3u           /* the memory can do no more */
 #define STACK (128u << 10)
+
+typedef u8 vector __attribute__((vector_size(16), aligned(1), may_alias));
+
+/* What another CPU has read last is written by this loop in 1.0 - 1.2 us per 16 KiB, by glibc's memcpy, which uses one
+ * string instruction for it, in 1.4 - 1.6; 1 MiB in 103 - 113 and 135 - 141. Neither is faster when it is 16 MiB. */
+static void
+copy_by_loop(u8 *to, const u8 *from, u64 size)
+{
+    for (; size >= 4 * sizeof(vector); size -= 4 * sizeof(vector)) {
+        const vector *source = (const vector *)from;
+        vector *target = (vector *)to;
+        vector a = source[0], b = source[1], c = source[2], d = source[3];
+        target[0] = a;
+        target[1] = b;
+        target[2] = c;
+        target[3] = d;
+        to += 4 * sizeof(vector);
+        from += 4 * sizeof(vector);
+        __asm__ volatile("" ::: "memory");   /* or a compiler may see that this is memcpy */
+    }
+    memcpy(to, from, size);
+}
 
 /* One copy. Each thread takes the next piece as long as there is one: what a late helper does not do, the others do. */
 typedef struct {
@@ -113,7 +137,10 @@ copy_together(void *to, const void *from, u64 size)
 void
 fp_copy(void *to, const void *from, u64 size)
 {
-    if (size < SHARED_FROM) {
+    if (size >= LOOP_FROM && size < LOOP_TO) {
+        copy_by_loop(to, from, size);
+    }
+    else if (size < SHARED_FROM) {
         memcpy(to, from, size);
     }
     else {

@@ -30,7 +30,7 @@ check_copy(u64 size, u64 shift)
 static void
 test_every_size(void)
 {
-    static const u64 sizes[] = {0, 1, 4096, MIB, 32 * MIB - 1, 32 * MIB, 32 * MIB + 1, 33 * MIB, 65 * MIB + 12345};
+    static const u64 sizes[] = {0, 1, 4095, 4096, 4097, 4096 + 63, 16384, MIB, 4 * MIB - 1, 4 * MIB, 32 * MIB - 1, 32 * MIB, 32 * MIB + 1, 33 * MIB, 65 * MIB + 12345};
     for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
         for (u64 shift = 0; shift <= 66; shift += 33) {
             check_copy(sizes[i], shift);
