@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #define LOOP_FROM (4u << 10)
-#define LOOP_TO (4u << 20)
 #define SHARED_FROM (32u << 20)   /* where no CPU is free a helper may come some milliseconds late, and is waited for */
 #define PIECE (2u << 20)          /* a huge page: two threads in the same one would both clear it */
 #define MOST_HELPERS 3u           /* the memory can do no more */
@@ -19,9 +18,10 @@
 typedef u8 vector __attribute__((vector_size(16), aligned(1), may_alias));
 
 /* What another CPU has read last is written by this loop in 1.0 - 1.2 us per 16 KiB, by glibc's memcpy, which uses one
- * string instruction for it, in 1.4 - 1.6; 1 MiB in 103 - 113 and 135 - 141. Neither is faster when it is 16 MiB. */
+ * string instruction for it, in 1.4 - 1.6; 1 MiB in 103 - 113 and 135 - 141; 64 MiB in 11.8 ms and 13.8. Into new memory
+ * both are alike. */
 static void
-copy_by_loop(u8 *to, const u8 *from, u64 size)
+copy_alone(u8 *to, const u8 *from, u64 size)
 {
     for (; size >= 4 * sizeof(vector); size -= 4 * sizeof(vector)) {
         const vector *source = (const vector *)from;
@@ -62,7 +62,7 @@ copy_pieces(copying *c)
         if (at >= c->size) {
             return;
         }
-        memcpy(c->to + at, c->from + at, (end < c->size ? end : c->size) - at);
+        copy_alone(c->to + at, c->from + at, (end < c->size ? end : c->size) - at);
     }
 }
 
@@ -137,11 +137,11 @@ copy_together(void *to, const void *from, u64 size)
 void
 fp_copy(void *to, const void *from, u64 size)
 {
-    if (size >= LOOP_FROM && size < LOOP_TO) {
-        copy_by_loop(to, from, size);
+    if (size < LOOP_FROM) {
+        memcpy(to, from, size);
     }
     else if (size < SHARED_FROM) {
-        memcpy(to, from, size);
+        copy_alone(to, from, size);
     }
     else {
         copy_together(to, from, size);
