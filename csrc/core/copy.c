@@ -10,7 +10,6 @@
 #include <unistd.h>
 
 #define LOOP_FROM (4u << 10)
-#define SHARED_FROM (32u << 20)   /* where no CPU is free a helper may come some milliseconds late, and is waited for */
 #define PIECE (2u << 20)          /* a huge page: two threads in the same one would both clear it */
 #define MOST_HELPERS 3u           /* the memory can do no more */
 #define STACK (128u << 10)
@@ -140,7 +139,7 @@ fp_copy(void *to, const void *from, u64 size)
     if (size < LOOP_FROM) {
         memcpy(to, from, size);
     }
-    else if (size < SHARED_FROM) {
+    else if (size < FP_SHARED_COPY) {
         copy_alone(to, from, size);
     }
     else {

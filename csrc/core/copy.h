@@ -10,6 +10,8 @@
 
 #include "atomic.h"
 
+#define FP_SHARED_COPY (32u << 20)   /* where no CPU is free a helper may come some milliseconds late, and is waited for */
+
 /* memcpy, for any size. Not with the GIL if `size` is large. */
 void fp_copy(void *to, const void *from, u64 size);
 

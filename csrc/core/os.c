@@ -156,14 +156,35 @@ fp_release_pages(int fd, u64 offset, u64 size)
 }
 
 #define HUGE_PAGE (2u << 20)
+#define PAGE 4096u   /* or a multiple of it: then an address in it is refused */
+#ifndef MADV_POPULATE_WRITE
+#define MADV_POPULATE_WRITE 23   /* since Linux 5.14 */
+#endif
+
+static void
+advise(void *memory, u64 size, u64 page, int advice)
+{
+    uintptr_t from = ((uintptr_t)memory + page - 1) & ~(uintptr_t)(page - 1);
+    uintptr_t to = ((uintptr_t)memory + size) & ~(uintptr_t)(page - 1);
+    if (from < to) {
+        madvise((void *)from, to - from, advice);   /* refused: then the first write gets the pages, small ones */
+    }
+}
+
+/* As far as its middle can tell. */
+static bool
+has_pages(const void *memory, u64 size)
+{
+    unsigned char resident = 0;
+    return mincore((void *)(((uintptr_t)memory + size / 2) & ~(uintptr_t)(PAGE - 1)), 1, &resident) == 0 && resident & 1;
+}
 
 void
-fp_want_huge_pages(void *memory, u64 size)
+fp_prepare_memory(void *memory, u64 size, bool at_once)
 {
-    uintptr_t from = ((uintptr_t)memory + HUGE_PAGE - 1) & ~(uintptr_t)(HUGE_PAGE - 1);
-    uintptr_t to = ((uintptr_t)memory + size) & ~(uintptr_t)(HUGE_PAGE - 1);
-    if (from < to) {
-        madvise((void *)from, to - from, MADV_HUGEPAGE);   /* refused: then in small ones */
+    advise(memory, size, HUGE_PAGE, MADV_HUGEPAGE);
+    if (at_once && !has_pages(memory, size)) {
+        advise(memory, size, PAGE, MADV_POPULATE_WRITE);
     }
 }
 
