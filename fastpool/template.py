@@ -141,9 +141,9 @@ class _Popen(popen_fork.Popen):
         try:
             self.sentinel, other = self._template.start(self._place, process_obj, self)
             self.finalizer = util.Finalize(self, _close, (self.sentinel, other))
-        except BaseException:
+        except TemplateUnavailable:  # with any other exception its end is the caller's: `launching._end_unknown`
             if self.pid:
-                end_child(self.pid)  # nobody hears of it
+                end_child(self.pid)
             raise
 
 

@@ -79,7 +79,7 @@ fill(fp_state *st, u8 *to, const u8 *from, u64 size)
     }
     resume_gc(st);
     Py_BEGIN_ALLOW_THREADS
-    fp_prepare_memory(to, size, size < FP_SHARED_COPY);   /* or whoever copies clears what it copies to */
+    fp_prepare_memory(to, size, size < FP_SHARED_COPY);   /* the threads of a larger copy clear it together */
     fp_copy(to, from, size);
     Py_END_ALLOW_THREADS
 }

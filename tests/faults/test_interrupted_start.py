@@ -77,7 +77,7 @@ class InterruptAt:
 def only_a_tracer_can_raise(frame, previous):
     """Python does not look for signals at a ``try``, nor, since the body, where a ``with`` ends or a ``finally`` begins.
 
-    What is raised there passes by the end of the ``with`` around it.
+    What is raised there leaves a ``with`` without its end.
     """
     file, line = frame.f_code.co_filename, frame.f_lineno
     text = linecache.getline(file, line).strip()

@@ -10,7 +10,8 @@ from multiprocessing import popen_fork
 
 import pytest
 
-from fastpool import template
+from fastpool import launching, template
+from fastpool.stopping import end_child
 from support import processes, tasks
 from support.events import PATIENCE, eventually
 
@@ -253,10 +254,14 @@ def test_no_room_for_the_descriptors_of_a_new_worker(make_respawning, monkeypatc
         os.close(descriptors.pop())
         return message, descriptors, *rest
 
+    ended = []
+    for module in (template, launching):
+        monkeypatch.setattr(module, "end_child", lambda pid: ended.append(pid) or end_child(pid))
     monkeypatch.setattr(socket, "recv_fds", receive_less)
     with pytest.raises(OSError, match="Too many open files"):
         pool.submit(tasks.nothing)
     monkeypatch.undo()
+    assert len(ended) == 1  # who has been waited for may be somebody else by the second time
     assert set(processes.descendants()) == before
     assert blocker.result(PATIENCE) == 0.2
     assert _workers_are_who_they_are(pool)

@@ -9,6 +9,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 static void
 on_signal(int signal_number)
@@ -160,6 +161,38 @@ test_machine_has_cpus_and_memory(void)
     CHECK_EQ(sched_setaffinity(0, sizeof all, &all), 0);
 }
 
+/* In new memory: of the pages that `size` bytes from `shift` on touch, those that are there when these are prepared. */
+static u64
+prepared_pages(u64 shift, u64 size, bool at_once)
+{
+    u64 whole = 8u << 20, page = (u64)sysconf(_SC_PAGESIZE), n = 0;
+    unsigned char resident[2048];   /* for pages of 4 KiB */
+    u8 *memory = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    CHECK(memory != MAP_FAILED);
+    fp_prepare_memory(memory + shift, size, at_once);
+    CHECK_EQ(mincore(memory, whole, resident), 0);
+    for (u64 i = 0; i < whole / page; i++) {
+        bool is_touched = (i + 1) * page > shift && i * page < shift + size;
+        CHECK(is_touched || !(resident[i] & 1));
+        n += resident[i] & 1;
+    }
+    for (u64 i = 0; i < whole; i++) {
+        CHECK_EQ(memory[i], 0);
+    }
+    CHECK_EQ(munmap(memory, whole), 0);
+    return n;
+}
+
+static void
+test_memory_is_prepared(void)
+{
+    u64 page = (u64)sysconf(_SC_PAGESIZE), size = 1u << 20;
+    CHECK_EQ(prepared_pages(32, size, false), 0);
+    CHECK_EQ(prepared_pages(32, size, true), size / page - 1);   /* but for those at its ends, which others use, too */
+    CHECK_EQ(prepared_pages(0, 5 * size, true), 5 * size / page);
+    CHECK_EQ(prepared_pages(page - 1, 2, true), 1);   /* the one of its middle */
+}
+
 static void
 test_fork_generation_counts_forks(void)
 {
@@ -187,6 +220,7 @@ main(void)
     test_pidfd_tells_the_end();
     test_pages_are_reserved_and_given_back();
     test_machine_has_cpus_and_memory();
+    test_memory_is_prepared();
     test_fork_generation_counts_forks();
     return 0;
 }
