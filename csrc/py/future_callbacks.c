@@ -82,8 +82,8 @@ fp_future_tell_courier(fp_future *f)
     if (fp_pool_object_want_courier(f->pool) < 0) {
         return -1;
     }
-    if (f->task == NULL) {   /* starting the courier may have let another thread in */
-        return 1;
+    if (f->task == NULL || f->told) {   /* starting the courier may have let another thread in */
+        return !f->told;
     }
     f->task->owner = Py_NewRef(f);
     if (!fp_pool_tell_courier(f->pool->pool, f->task, false)) {

@@ -29,9 +29,10 @@ become_foreign(fp_future *f)
     }
     if (told > 0) {
         fp_future_refresh(f);
-        return 0;
     }
-    f->foreign = true;
+    if (!fp_is_final_state(f->state)) {
+        f->foreign = true;
+    }
     return 0;
 }
 

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from support import tasks
-from support.events import PATIENCE
+from support.events import PATIENCE, eventually
 
 
 @pytest.fixture(params=["standard", "own"])
@@ -187,3 +187,32 @@ def test_no_waiter_is_left_behind(lib, pool, wait):
     wait([future, other], 0.01)
     wait([future, other], 0.01, lib.FIRST_COMPLETED)
     assert list(future._waiters) == [] and list(other._waiters) == []
+
+
+@pytest.mark.fastpool_only("the standard library has no courier")
+def test_another_thread_while_the_courier_starts(single, gate, monkeypatch):
+    """The first who waits the standard way starts it; meanwhile another does, too, and the call ends."""
+    future, last = [single.submit(tasks.pass_through, gate, number) for number in range(2)]
+    started, start = threading.Event(), threading.Thread.start
+    threads = []
+
+    def wait():
+        assert standard.wait([future]).done == {future}
+
+    def start_late(thread):
+        if thread.name == "fastpool-courier":
+            threads.append(in_thread(wait))
+            eventually(lambda: future._waiters)
+            gate.open()
+            assert last.result() == 1
+            run = thread.run
+            thread.run = lambda: started.wait() and run()
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    threads.append(in_thread(wait))
+    eventually(lambda: len(future._waiters) == 2)
+    started.set()
+    for thread in threads:
+        thread.join()
+    assert future.result() == 0
