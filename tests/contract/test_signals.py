@@ -7,8 +7,8 @@ import time
 
 import pytest
 
-from support import tasks
-from support.events import PATIENCE
+from support import processes, tasks
+from support.events import PATIENCE, eventually
 
 
 class Interrupted(Exception):
@@ -123,14 +123,18 @@ def test_stopped_worker_goes_on(single, mailbox, gate):
 
 
 @pytest.mark.fastpool_only("in the standard library an idle worker dies of it, and the pool with it")
-def test_interrupt_of_an_idle_worker_is_ignored(make_pool):
+def test_interrupt_of_an_idle_worker_is_ignored(make_pool, mailbox, gate):
     pool = make_pool(2)
-    pid = pool.submit(tasks.pid).result()
+    futures = [pool.submit(tasks.announce_and_wait, mailbox, gate, number) for number in range(2)]
+    pids = {int(mailbox.get()) for _ in futures}  # both have started: one that is about to ends of it
+    gate.open()
+    assert [future.result(PATIENCE) for future in futures] == [0, 1]
     for _ in range(3):
         for worker in pool._processes:
             os.kill(worker, signal.SIGINT)
+            eventually(lambda: not processes.pending(worker, signal.SIGINT))  # noqa: B023 # it is called at once
         assert pool.submit(tasks.double, 2).result(PATIENCE) == 4
-    assert pid in pool._processes and not pool._broken
+    assert set(pool._processes) == pids and not pool._broken
 
 
 @pytest.mark.fastpool_only("the standard library sleeps through a signal that comes between its last look and its sleep")

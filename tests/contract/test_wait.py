@@ -190,9 +190,10 @@ def test_no_waiter_is_left_behind(lib, pool, wait):
 
 
 @pytest.mark.fastpool_only("the standard library has no courier")
-def test_another_thread_while_the_courier_starts(single, gate, monkeypatch):
+def test_another_thread_while_the_courier_starts(make_pool, gate, monkeypatch):
     """The first who waits the standard way starts it; meanwhile another does, too, and the call ends."""
-    future, last = [single.submit(tasks.pass_through, gate, number) for number in range(2)]
+    pool = make_pool(1)  # in which nobody has waited so
+    future, last = [pool.submit(tasks.pass_through, gate, number) for number in range(2)]
     started, start = threading.Event(), threading.Thread.start
     threads = []
 

@@ -16,6 +16,11 @@ def status(pid):
     return {}
 
 
+def pending(pid, signum):
+    """Whether a signal has been sent to it that has not come yet."""
+    return bool(int(status(pid).get("ShdPnd", "0"), 16) >> (signum - 1) & 1)
+
+
 def alive(pid):
     """Whether it still runs; a zombie does not."""
     return status(pid).get("State", "X")[0] not in "XZ"
