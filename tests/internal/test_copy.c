@@ -30,9 +30,9 @@ check_copy(u64 size, u64 shift)
 static void
 test_every_size(void)
 {
-    static const u64 sizes[] = {0, 1, 4095, 4096, 4159, MIB, 32 * MIB - 1, 32 * MIB, 65 * MIB + 12345};
+    static const u64 sizes[] = {0, 1, 4095, 4096, 4159, MIB, 32 * MIB - 1, 32 * MIB, 32 * MIB + 1, 33 * MIB, 65 * MIB + 12345};
     for (unsigned i = 0; i < sizeof sizes / sizeof *sizes; i++) {
-        for (u64 shift = 0; shift <= 33; shift += 33) {
+        for (u64 shift = 0; shift <= 66; shift += 33) {
             check_copy(sizes[i], shift);
         }
     }
@@ -79,7 +79,7 @@ test_helpers(void)
     CHECK(signal(SIGALRM, on_alarm) != SIG_ERR);
     struct itimerval often = {{0, 200}, {0, 200}}, never = {{0, 0}, {0, 0}};
     CHECK_EQ(setitimer(ITIMER_REAL, &often, NULL), 0);
-    for (int i = 0; i < 5; i++) {
+    for (int i = 0; i < 20; i++) {
         is_helped();
     }
     CHECK_EQ(setitimer(ITIMER_REAL, &never, NULL), 0);

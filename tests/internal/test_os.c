@@ -169,6 +169,7 @@ prepared_pages(u64 shift, u64 size, bool at_once)
     unsigned char resident[2048];   /* for pages of 4 KiB */
     u8 *memory = mmap(NULL, whole, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     CHECK(memory != MAP_FAILED);
+    madvise(memory, whole, MADV_NOHUGEPAGE);   /* where all memory comes in huge pages, one would reach beyond what is prepared */
     fp_prepare_memory(memory + shift, size, at_once);
     CHECK_EQ(mincore(memory, whole, resident), 0);
     for (u64 i = 0; i < whole / page; i++) {
