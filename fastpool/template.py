@@ -104,8 +104,7 @@ class Template:
             return told
         if len(descriptors) == 2:
             return descriptors
-        for fd in descriptors:  # there was no room for both
-            os.close(fd)
+        _close(*descriptors)  # there was no room for both
         return OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     def _give_up(self, popen: _Popen) -> None:

@@ -9,7 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#define LOOP_FROM (4u << 10)   /* below, memcpy is as fast */
+#define LOOP_FROM (4u << 10)      /* below, memcpy is as fast */
 #define PIECE (2u << 20)          /* a huge page: two threads in the same one would both clear it */
 #define MOST_HELPERS 3u           /* the memory can do no more */
 #define STACK (128u << 10)
