@@ -10,7 +10,7 @@
 #include <unistd.h>
 
 #define LOOP_FROM (4u << 10)      /* below, memcpy is as fast */
-#define PIECE (2u << 20)          /* a huge page: two threads in the same one would both clear it */
+#define PIECE FP_HUGE_PAGE        /* two threads in the same one would both clear it */
 #define MOST_HELPERS 3u           /* the memory can do no more */
 #define STACK (128u << 10)
 

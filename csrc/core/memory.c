@@ -1,5 +1,6 @@
 #define _GNU_SOURCE
 #include "memory.h"
+#include "warm.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -147,13 +148,23 @@ fp_memory_available(void)
     return left_by_all(kib == NONE ? NONE : kib * 1024, true);
 }
 
-bool
-fp_memory_suffices(u64 size)
+static bool
+leaves_some(u64 size)
 {
-    if (size < ASK_FROM) {
-        return true;
-    }
     u64 available = fp_memory_available();
     /* a sixteenth stays: for the pickle's source, its copy in the receiver, and whoever else asks at the same time */
     return available == NONE || (size <= available && available - size >= smaller(available / 16, 256u << 20));
+}
+
+bool
+fp_memory_suffices(u64 size)
+{
+    if (size < ASK_FROM || leaves_some(size)) {
+        return true;
+    }
+    if (!fp_warm_is_kept()) {
+        return false;
+    }
+    fp_warm_drop();
+    return leaves_some(size);
 }

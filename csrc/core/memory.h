@@ -13,7 +13,8 @@
 u64 fp_memory_total(void);
 /* Bytes that can be had now without swapping, and without that somebody is killed for it. */
 u64 fp_memory_available(void);
-/* May so many bytes more be taken, with something left for everybody else? Small amounts are not worth the question. */
+/* May so many bytes more be taken, with something left for everybody else? Small amounts are not worth the question. Before it
+ * is refused, what is kept warm is given back. */
 bool fp_memory_suffices(u64 size);
 
 #endif

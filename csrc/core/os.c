@@ -155,7 +155,6 @@ fp_release_pages(int fd, u64 offset, u64 size)
     fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, (off_t)offset, (off_t)size);
 }
 
-#define HUGE_PAGE (2u << 20)
 #ifndef MADV_POPULATE_WRITE
 #define MADV_POPULATE_WRITE 23   /* since Linux 5.14 */
 #endif
@@ -185,7 +184,7 @@ has_pages(void *memory, u64 size)
 void
 fp_prepare_memory(void *memory, u64 size, bool at_once)
 {
-    advise(memory, size, HUGE_PAGE, MADV_HUGEPAGE);
+    advise(memory, size, FP_HUGE_PAGE, MADV_HUGEPAGE);
     if (at_once && !has_pages(memory, size)) {
         advise(memory, size, (u64)sysconf(_SC_PAGESIZE), MADV_POPULATE_WRITE);
     }
@@ -221,6 +220,16 @@ fp_cpus(void)
         n = quota;
     }
     return n < 1 ? 1 : (unsigned)n;
+}
+
+u64
+fp_rlimit(int resource)
+{
+    struct rlimit r;
+    if (getrlimit(resource, &r) != 0 || r.rlim_cur == RLIM_INFINITY) {
+        return UINT64_MAX;
+    }
+    return r.rlim_cur;
 }
 
 static unsigned fork_generation;

@@ -30,6 +30,7 @@ bool fp_pidfd_ended(int pidfd);   /* has that process ended? */
 
 /* Give [offset, offset + size) of the file real pages; 0 or FP_NOMEM. */
 int fp_reserve(int fd, u64 offset, u64 size);
+#define FP_HUGE_PAGE (2u << 20)
 /* New private memory of at least one byte, before all of it is written: in huge pages where they fit, and if `at_once` with
  * one call instead of a page fault each (200 blocks of 1 MiB and the copies into them: 95 ms instead of 109). */
 void fp_prepare_memory(void *memory, u64 size, bool at_once);
@@ -39,6 +40,9 @@ void fp_release_pages(int fd, u64 offset, u64 size);
 
 /* CPUs that this process may use: affinity and the cgroup's quota, at least 1. */
 unsigned fp_cpus(void);
+
+/* This process's limit (RLIMIT_*); UINT64_MAX: there is none. */
+u64 fp_rlimit(int resource);
 
 /* As fork(), but the child becomes one of this process's parent. Only for a process with one thread: the C library, whose
  * own fork() takes no flags, prepares nothing. The child's pid, 0 in it, or FP_SYSTEM. */

@@ -6,7 +6,7 @@
 #include <string.h>
 
 typedef struct {
-    u64 offset, size, readonly;
+    u64 offset, size, kind;
 } fp_buffer_shm;
 
 static u64
@@ -62,7 +62,7 @@ each_piece(const fp_payload *p, int (*put)(const void *target, u64 at, const voi
     table += 8;
     for (u64 i = 0; rc == FP_OK && i < p->nbuffers; i++) {
         const fp_out_of_band *b = &p->buffers[i];
-        const fp_buffer_shm entry = {.offset = offset, .size = b->bytes.size, .readonly = b->readonly};
+        const fp_buffer_shm entry = {.offset = offset, .size = b->bytes.size, .kind = b->kind};
         rc = put(target, table, &entry, sizeof entry);
         if (rc == FP_OK) {
             rc = put(target, offset, b->bytes.data, b->bytes.size);
@@ -127,9 +127,9 @@ fp_payload_buffer(const u8 *data, u64 size, u64 stream, u64 i, fp_out_of_band *b
 {
     fp_buffer_shm entry;
     memcpy(&entry, data + table_of(stream) + 8 + i * sizeof entry, sizeof entry);
-    if (entry.offset > size || entry.size > size - entry.offset) {
+    if (entry.offset > size || entry.size > size - entry.offset || entry.kind >= FP_BUFFER_KINDS) {
         return FP_CORRUPT;
     }
-    *buffer = (fp_out_of_band){{data + entry.offset, entry.size}, entry.readonly != 0};
+    *buffer = (fp_out_of_band){{data + entry.offset, entry.size}, (fp_buffer_kind)entry.kind};
     return FP_OK;
 }

@@ -18,9 +18,17 @@ typedef struct {
     u64 size;
 } fp_piece;
 
+/* What a buffer arrives as. */
+typedef enum {
+    FP_BUFFER_BYTEARRAY,   /* as pickle has it */
+    FP_BUFFER_BYTES,       /* the same, if it is read-only */
+    FP_BUFFER_ARRAY,       /* memory that only an array will use */
+    FP_BUFFER_KINDS,
+} fp_buffer_kind;
+
 typedef struct {
     fp_piece bytes;
-    bool readonly;
+    fp_buffer_kind kind;
 } fp_out_of_band;
 
 /* To be sent. */

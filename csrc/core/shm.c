@@ -88,16 +88,6 @@ map(int fd, u64 offset, u64 size)
     return p;
 }
 
-static u64
-limit_of(int resource)
-{
-    struct rlimit r;
-    if (getrlimit(resource, &r) != 0 || r.rlim_cur == RLIM_INFINITY) {
-        return UINT64_MAX;
-    }
-    return r.rlim_cur;
-}
-
 int
 fp_shm_create(fp_shm *m, u32 nworkers, u64 bytes)
 {
@@ -110,7 +100,7 @@ fp_shm_create(fp_shm *m, u32 nworkers, u64 bytes)
         fp_head_shm h = {0};
         lay_out(&h, nworkers, nspans);
         /* past RLIMIT_FSIZE, ftruncate would raise SIGXFSZ */
-        if (h.hd_size > limit_of(RLIMIT_FSIZE) || ftruncate(fd, (off_t)h.hd_size) != 0) {
+        if (h.hd_size > fp_rlimit(RLIMIT_FSIZE) || ftruncate(fd, (off_t)h.hd_size) != 0) {
             continue;
         }
         fp_head_shm *base = map(fd, 0, h.hd_size);
@@ -157,7 +147,7 @@ fp_shm_attach(fp_shm *m, int fd)
         return rc;
     }
     /* the whole, which takes no memory by itself, may leave nothing of a limited address space for the tasks */
-    u64 size = limit_of(RLIMIT_AS) == UINT64_MAX ? h.hd_size : h.hd_spans;
+    u64 size = fp_rlimit(RLIMIT_AS) == UINT64_MAX ? h.hd_size : h.hd_spans;
     fp_head_shm *base = map(fd, 0, size);
     if (base == NULL) {
         return FP_SYSTEM;

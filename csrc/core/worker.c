@@ -3,6 +3,7 @@
 #include "os.h"
 #include "spans.h"
 #include "wake.h"
+#include "warm.h"
 
 #include <string.h>
 #include <unistd.h>
@@ -147,6 +148,12 @@ u64
 fp_worker_base_memory(const fp_worker *k)
 {
     return fp_load_relaxed(&k->shm.workers[k->w].wk_base);
+}
+
+u64
+fp_worker_warm_limit(const fp_worker *k)
+{
+    return fp_warm_limit((u64)k->shm.nspans * FP_SPAN) / k->shm.nworkers;
 }
 
 bool

@@ -1,4 +1,5 @@
 /* fastpool._core: the module, its types and its state. */
+#include "arrays.h"
 #include "future.h"
 #include "pickling.h"
 #include "processes.h"
@@ -136,7 +137,8 @@ intern(fp_state *st)
         {&st->s_reinforce, "_reinforce"},
         {&st->s_module, "__module__"}, {&st->s_qualname, "__qualname__"},
         {&st->s_load, "load"}, {&st->s_take_buffer, "take_buffer"},
-        {&st->s_reduce_shared, "reduce_shared"}, {&st->s_pages, "_pages"},
+        {&st->s_reduce_shared, "reduce_shared"}, {&st->s_reduce_array, "reduce_array"}, {&st->s_reduce_ex, "__reduce_ex__"},
+        {&st->s_pages, "_pages"},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
         *wanted[i].place = PyUnicode_InternFromString(wanted[i].text);
@@ -145,7 +147,8 @@ intern(fp_state *st)
         }
     }
     st->buffers_keyword = Py_BuildValue("(s)", "buffers");
-    return st->buffers_keyword ? 0 : -1;
+    st->protocol = PyLong_FromLong(FP_PROTOCOL);
+    return st->buffers_keyword && st->protocol ? 0 : -1;
 }
 
 /* A subclass of pickle's own. */
@@ -168,6 +171,7 @@ module_exec(PyObject *module)
     fp_fork_watch();
     if (borrow(st) < 0 || intern(st) < 0 ||
         add_type(module, &fp_pages_spec, &st->Pages) < 0 ||
+        add_type(module, &fp_array_memory_spec, &st->ArrayMemory) < 0 ||
         add_type(module, &fp_writer_spec, &st->Writer) < 0 ||
         add_type(module, &fp_reader_spec, &st->Reader) < 0 ||
         add_unpickler(module, st) < 0 ||
@@ -183,7 +187,7 @@ module_exec(PyObject *module)
 }
 
 #define EACH_OBJECT(X)                                                                              \
-    X(Pages) X(Shared) X(open_shared) X(kept) X(kept_before) X(s_reduce_shared) X(s_pages) X(Writer) X(Reader) X(Reducers) X(Future) X(Pool) X(Executor) X(WaitSet) X(CompletionQueue) X(loads) X(Unpickler) X(find_class) X(ForkingPickler) X(BaseFuture)     \
+    X(Pages) X(Shared) X(open_shared) X(kept) X(kept_before) X(s_reduce_shared) X(s_reduce_array) X(s_reduce_ex) X(protocol) X(s_pages) X(ArrayMemory) X(Writer) X(Reader) X(Reducers) X(Future) X(Pool) X(Executor) X(WaitSet) X(CompletionQueue) X(loads) X(Unpickler) X(find_class) X(ForkingPickler) X(BaseFuture)     \
     X(CancelledError) X(TimeoutError) X(Condition) X(modules) X(s_dump) X(s_clear_memo) X(s_dispatch_table) X(forking_reducers) X(copyreg_reducers)          \
     X(s_prepare) X(s_reinforce) X(s_module) X(s_qualname) X(s_load) X(s_take_buffer) X(buffers_keyword)                                                          \
     X(state_names[0]) X(state_names[1]) X(state_names[2]) X(state_names[3]) X(state_names[4])

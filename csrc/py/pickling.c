@@ -1,10 +1,10 @@
 #include "pickling.h"
+#include "arrays.h"
 #include "atoms.h"
 #include "errors.h"
 #include "../core/error.h"
 #include "../core/os.h"
 
-#define PROTOCOL 5
 #define SMALL_STREAM (1u << 10)    /* a longer one may have made the memo large, and clearing it stays slow */
 #define LONG_WRITE (80u << 10)     /* pickle keeps a buffer as large as the longest frame, and makes a new one each time */
 #define SLOW_CLEAR 1000u           /* ns: to make another pickler costs about twice as much */
@@ -48,8 +48,8 @@ lay_out_buffers(fp_pickler *p)
     }
     p->out_of_band = PyMem_RawMalloc(w->nbuffers * sizeof *p->out_of_band);
     for (size_t i = 0; p->out_of_band != NULL && i < w->nbuffers; i++) {
-        const Py_buffer *view = &w->buffers[i];
-        p->out_of_band[i] = (fp_out_of_band){{view->buf, (u64)view->len}, view->readonly};
+        const fp_kept_buffer *b = &w->buffers[i];
+        p->out_of_band[i] = (fp_out_of_band){{b->view.buf, (u64)b->view.len}, b->kind};
     }
     p->payload.buffers = p->out_of_band;
     p->payload.nbuffers = w->nbuffers;
@@ -99,7 +99,8 @@ typedef struct {
     fp_writer *writer;
 } fp_reducers;
 
-/* What ForkingPickler.dispatch_table would be if it were made now; and in a call, how a shared object travels. */
+/* What ForkingPickler.dispatch_table would be if it were made now; in a call, how a shared object travels; and how an array does
+ * of which nobody has said how. */
 static PyObject *
 reducers_get(PyObject *self, PyObject *type)
 {
@@ -111,6 +112,9 @@ reducers_get(PyObject *self, PyObject *type)
     PyObject *found = PyDict_GetItemWithError(st->forking_reducers, type);
     if (found == NULL && !PyErr_Occurred()) {
         found = PyDict_GetItemWithError(st->copyreg_reducers, type);
+    }
+    if (found == NULL && !PyErr_Occurred() && fp_is_array_type(type)) {
+        return PyObject_GetAttr((PyObject *)writer, st->s_reduce_array);
     }
     if (found == NULL && !PyErr_Occurred()) {
         PyErr_SetObject(PyExc_KeyError, type);
@@ -180,7 +184,7 @@ forking_pickler(fp_state *st, fp_writer *writer)
     PyObject *reducers = take ? st->Reducers->tp_alloc(st->Reducers, 0) : NULL;
     if (reducers != NULL) {
         ((fp_reducers *)reducers)->writer = (fp_writer *)Py_NewRef(writer);
-        pickler = PyObject_CallFunction(st->ForkingPickler, "OiOO", writer, PROTOCOL, Py_True, take);
+        pickler = PyObject_CallFunction(st->ForkingPickler, "OOOO", writer, st->protocol, Py_True, take);
     }
     if (pickler != NULL && PyObject_SetAttr(pickler, st->s_dispatch_table, reducers) < 0) {
         Py_CLEAR(pickler);

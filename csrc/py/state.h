@@ -6,8 +6,10 @@
 #include <Python.h>
 #include <stdbool.h>
 
+#define FP_PROTOCOL 5   /* of pickle */
+
 typedef struct {
-    PyTypeObject *Pages;
+    PyTypeObject *Pages, *ArrayMemory;
     PyTypeObject *Writer, *Reader, *Reducers, *Future, *Pool, *Executor, *WaitSet, *CompletionQueue;
     /* borrowed from the standard library when the module is made */
     PyObject *loads, *find_class;   /* of pickle, and of its Unpickler */
@@ -23,9 +25,11 @@ typedef struct {
     PyObject *Shared, *open_shared;   /* of fastpool.sharing, once that is imported: the type, and what opens a reference */
     PyObject *kept, *kept_before;   /* in a worker: shared objects of this task, of the one before; lists or NULL */
     bool is_worker;
+    bool in_call;                   /* and it runs a task just now */
     /* names */
     PyObject *s_dump, *s_clear_memo, *s_dispatch_table, *s_prepare, *s_reinforce, *s_module, *s_qualname;
-    PyObject *s_load, *s_take_buffer, *s_reduce_shared, *s_pages;
+    PyObject *s_load, *s_take_buffer, *s_reduce_shared, *s_reduce_array, *s_reduce_ex, *s_pages;
+    PyObject *protocol;          /* 5 */
     PyObject *buffers_keyword;   /* ("buffers",) */
     /* spare picklers, see pickling.h */
     struct fp_pickler *picklers;

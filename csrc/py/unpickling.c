@@ -1,4 +1,5 @@
 #include "unpickling.h"
+#include "arrays.h"
 #include "atoms.h"
 #include "errors.h"
 #include "../core/copy.h"
@@ -69,9 +70,9 @@ PyType_Spec fp_unpickler_spec = {
 
 /* ------------------------------------------------------------------ copying */
 
-/* `to` is new memory of this process. */
+/* `to` is memory of this process; new, it has no pages yet. */
 static void
-fill(fp_state *st, u8 *to, const u8 *from, u64 size)
+fill(fp_state *st, u8 *to, bool has_pages, const u8 *from, u64 size)
 {
     if (size < WITHOUT_GIL) {
         memcpy(to, from, size);
@@ -79,7 +80,9 @@ fill(fp_state *st, u8 *to, const u8 *from, u64 size)
     }
     resume_gc(st);
     Py_BEGIN_ALLOW_THREADS
-    fp_prepare_memory(to, size, size < FP_SHARED_COPY);   /* the threads of a larger copy clear it together */
+    if (!has_pages) {
+        fp_prepare_memory(to, size, size < FP_SHARED_COPY);   /* the threads of a larger copy clear it together */
+    }
     fp_copy(to, from, size);
     Py_END_ALLOW_THREADS
 }
@@ -165,7 +168,7 @@ reader_readinto(PyObject *self, PyObject *target)
         return NULL;
     }
     u64 n = at_most(r, view.len);
-    fill(fp_state_by_type(Py_TYPE(self)), view.buf, advance(r, n), n);
+    fill(fp_state_by_type(Py_TYPE(self)), view.buf, false, advance(r, n), n);
     PyBuffer_Release(&view);
     return PyLong_FromUnsignedLongLong(n);
 }
@@ -202,13 +205,34 @@ PyType_Spec fp_reader_spec = {
 
 /* ---------------------------------------------------------------- unpickling */
 
+/* Where a buffer arrives: `*data`. NULL with an exception. */
+static PyObject *
+new_buffer(fp_state *st, fp_buffer_kind kind, u64 size, u8 **data, bool *has_pages)
+{
+    PyObject *to;
+    *has_pages = false;
+    switch (kind) {
+    case FP_BUFFER_ARRAY:
+        return fp_array_memory(st, size, data, has_pages);
+    case FP_BUFFER_BYTES:
+        to = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
+        *data = to ? (u8 *)PyBytes_AS_STRING(to) : NULL;
+        return to;
+    default:
+        to = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)size);
+        *data = to ? (u8 *)PyByteArray_AS_STRING(to) : NULL;
+        return to;
+    }
+}
+
 static PyObject *
 receive_buffer(fp_state *st, const fp_out_of_band *from)
 {
-    Py_ssize_t size = (Py_ssize_t)from->bytes.size;
-    PyObject *to = from->readonly ? PyBytes_FromStringAndSize(NULL, size) : PyByteArray_FromStringAndSize(NULL, size);
+    u8 *data;
+    bool has_pages;
+    PyObject *to = new_buffer(st, from->kind, from->bytes.size, &data, &has_pages);
     if (to != NULL) {
-        fill(st, (u8 *)(from->readonly ? PyBytes_AS_STRING(to) : PyByteArray_AS_STRING(to)), from->bytes.data, (u64)size);
+        fill(st, data, has_pages, from->bytes.data, from->bytes.size);
     }
     return to;
 }

@@ -1,7 +1,8 @@
 /* Unpickling from memory that goes away: nothing that is made here refers to it.
  *
  * Out-of-band buffers arrive as what an ordinary pickle would make of them, bytes or a bytearray, so that an object
- * that is such a buffer comes back as itself; big memory asks for huge pages and is filled without the GIL.
+ * that is such a buffer comes back as itself; but those of large arrays (arrays.h). Big memory asks for huge pages and is
+ * filled without the GIL.
  */
 #ifndef FP_UNPICKLING_H
 #define FP_UNPICKLING_H

@@ -14,6 +14,7 @@
 #include "unpickling.h"
 #include "../core/error.h"
 #include "../core/orphan.h"
+#include "../core/warm.h"
 #include "../core/worker.h"
 
 #include <unistd.h>
@@ -33,7 +34,7 @@ typedef struct {
     u64 idle;                        /* ns without a task */
 } fp_bounds;
 
-#define KEEP_SHARED 1000000000u   /* ns that an idle worker keeps the shared objects of its last task */
+#define KEEP_IDLE 1000000000u   /* ns that an idle worker keeps the shared objects, and the arrays' memory, of its last task */
 
 #define LEAVE 1   /* beside the codes of csrc/core: an exception is set that ends this process */
 
@@ -220,6 +221,19 @@ make_call(const fp_call *call, PyObject *fn, PyObject *args, PyObject *kwargs)
     return PyObject_Call(fn, args, kwargs);
 }
 
+/* While it runs, nothing is kept for the next task. */
+static PyObject *
+call_alone(fp_loop *l, const fp_call *call, PyObject *fn, PyObject *args, PyObject *kwargs)
+{
+    if (fp_warm_is_kept()) {
+        fp_warm_drop();
+    }
+    l->st->in_call = true;
+    PyObject *result = make_call(call, fn, args, kwargs);
+    l->st->in_call = false;
+    return result;
+}
+
 static int
 run(fp_loop *l, const fp_call *call)
 {
@@ -230,7 +244,7 @@ run(fp_loop *l, const fp_call *call)
     }
     else {
         fp_worker_begin(&l->core, call);   /* what the call had to import does not count as its time */
-        PyObject *result = make_call(call, fn, args, kwargs);
+        PyObject *result = call_alone(l, call, fn, args, kwargs);
         if (l->fork_generation != fp_fork_generation()) {
             _exit(0);   /* a child that the task forked came back */
         }
@@ -292,7 +306,7 @@ is_too_large(const fp_loop *l, const fp_bounds *b)
 static int
 wait_for_task(fp_loop *l, const fp_bounds *b, u64 idle_since)
 {
-    u64 kept = fp_shared_is_kept(l->st) ? fp_now() + KEEP_SHARED : FP_NEVER;
+    u64 kept = fp_shared_is_kept(l->st) || fp_warm_is_kept() ? fp_now() + KEEP_IDLE : FP_NEVER;
     u64 patience = b->idle != 0 ? idle_since + b->idle : FP_NEVER;
     int rc;
     Py_BEGIN_ALLOW_THREADS
@@ -300,6 +314,7 @@ wait_for_task(fp_loop *l, const fp_bounds *b, u64 idle_since)
     Py_END_ALLOW_THREADS
     if (rc == FP_TIMEDOUT) {
         fp_shared_rest(l->st);
+        fp_warm_drop();
     }
     return rc == FP_TIMEDOUT && fp_now() >= patience ? LEAVE : 0;
 }
@@ -400,11 +415,15 @@ fp_worker_run(PyObject *module, PyObject *args)
     if (bounds.max_memory != 0) {
         fp_worker_note_memory(&l->core);
     }
+    else {   /* it would count as what a task has left behind */
+        fp_warm_allow(fp_worker_warm_limit(&l->core));
+    }
     fp_worker_phase(&l->core, FP_WORKER_RUNNING);
     rc = loop(l, &bounds);
     forget_functions(l);
     l->st->is_worker = false;
     fp_shared_rest(l->st);
+    fp_warm_allow(0);
     fp_worker_detach(&l->core);
     PyMem_Free(l);
     return rc < 0 ? NULL : Py_NewRef(Py_None);

@@ -1,4 +1,5 @@
 #include "writer.h"
+#include "arrays.h"
 #include "errors.h"
 #include "shared.h"
 #include "../core/error.h"
@@ -7,6 +8,7 @@
 
 #define KEEP_WRITE (8u << 10)    /* a larger write stays where it is until the payload is written */
 #define OUT_OF_BAND (4u << 10)   /* a smaller buffer goes in band */
+#define LARGE_ARRAY (256 << 10)  /* malloc keeps the memory of smaller ones by itself */
 
 /* Room for one more in an array of `*room` items. */
 static bool
@@ -76,11 +78,21 @@ writer_write(PyObject *self, PyObject *data)
     return fp_writer_take((fp_writer *)self, data) ? Py_NewRef(Py_None) : NULL;
 }
 
+static fp_buffer_kind
+kind_of(const Py_buffer *view, bool is_of_array)
+{
+    return view->readonly                              ? FP_BUFFER_BYTES
+           : is_of_array && view->len >= LARGE_ARRAY   ? FP_BUFFER_ARRAY
+                                                       : FP_BUFFER_BYTEARRAY;
+}
+
 /* A pickler's buffer_callback: true if the buffer is to go in band. */
 static PyObject *
 writer_take_buffer(PyObject *self, PyObject *buffer)
 {
     fp_writer *w = (fp_writer *)self;
+    bool is_of_array = buffer == w->array_buffer;
+    Py_CLEAR(w->array_buffer);
     Py_buffer view;   /* one of our own: whoever made the PickleBuffer may release it */
     if (PyObject_GetBuffer(buffer, &view, PyBUF_FULL_RO) < 0) {
         return NULL;
@@ -93,7 +105,7 @@ writer_take_buffer(PyObject *self, PyObject *buffer)
         PyBuffer_Release(&view);
         return NULL;
     }
-    w->buffers[w->nbuffers++] = view;
+    w->buffers[w->nbuffers++] = (fp_kept_buffer){view, kind_of(&view, is_of_array)};
     Py_RETURN_FALSE;
 }
 
@@ -105,12 +117,13 @@ fp_writer_reset(fp_writer *w)
     w->of_call = false;
     fp_holds_free(w->holds);
     w->holds = NULL;
+    Py_CLEAR(w->array_buffer);
     while (w->nwrites > 0) {
         Py_buffer view = w->writes[--w->nwrites].view;
         PyBuffer_Release(&view);
     }
     while (w->nbuffers > 0) {
-        Py_buffer view = w->buffers[--w->nbuffers];
+        Py_buffer view = w->buffers[--w->nbuffers].view;
         PyBuffer_Release(&view);
     }
 }
@@ -146,7 +159,18 @@ writer_reduce_shared(PyObject *self, PyObject *shared)
     return reduced;
 }
 
+/* The reducer of numpy.ndarray. */
+static PyObject *
+writer_reduce_array(PyObject *self, PyObject *array)
+{
+    PyObject *buffer, *reduced = fp_reduce_array(fp_state_by_type(Py_TYPE(self)), array, &buffer);
+    Py_XSETREF(((fp_writer *)self)->array_buffer, buffer);
+    return reduced;
+}
+
 static PyMethodDef writer_methods[] = {
+    {"reduce_array", writer_reduce_array, METH_O, PyDoc_STR(
+     "reduce_array($self, array, /)\n--\n\nAn array: where its buffer is to arrive is known then.")},
     {"reduce_shared", writer_reduce_shared, METH_O, PyDoc_STR(
      "reduce_shared($self, shared, /)\n--\n\nA shared object by reference: the call holds it.")},
     {"write", writer_write, METH_O, PyDoc_STR("write($self, data, /)\n--\n\nAppend bytes.")},

@@ -3,6 +3,7 @@
 #define FP_WRITER_H
 
 #include "state.h"
+#include "../core/payload.h"
 #include "../core/share.h"
 
 /* A buffer that is kept, and where: in the stream before own byte `at`. */
@@ -12,13 +13,19 @@ typedef struct {
 } fp_kept_write;
 
 typedef struct {
+    Py_buffer view;
+    fp_buffer_kind kind;
+} fp_kept_buffer;
+
+typedef struct {
     PyObject_HEAD
     u8 *data;                      /* small writes, one after the other */
     size_t size, capacity;
     fp_kept_write *writes;         /* large ones */
     size_t nwrites, writes_room;
-    Py_buffer *buffers;            /* out of band */
+    fp_kept_buffer *buffers;       /* out of band */
     size_t nbuffers, buffers_room;
+    PyObject *array_buffer;        /* the PickleBuffer of an array: it is the next to come; or NULL */
     bool of_call;                  /* shared objects go by reference: the call keeps them */
     fp_holds *holds;               /* those */
 } fp_writer;

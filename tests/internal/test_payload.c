@@ -27,7 +27,7 @@ any_payload(fp_piece *pieces, fp_out_of_band *buffers)
     }
     for (u64 i = 0; i < p.nbuffers; i++) {
         u64 size = dice(4) ? dice(3000) : 0;
-        buffers[i] = (fp_out_of_band){{size ? source + dice(sizeof source - size) : NULL, size}, dice(2)};
+        buffers[i] = (fp_out_of_band){{size ? source + dice(sizeof source - size) : NULL, size}, (fp_buffer_kind)dice(FP_BUFFER_KINDS)};
     }
     fp_payload_measure(&p);
     return p;
@@ -49,7 +49,7 @@ check_same(const u8 *data, const fp_payload *p)
         fp_out_of_band b;
         CHECK_EQ(fp_payload_buffer(data, p->size, p->stream, i, &b), FP_OK);
         CHECK_EQ(b.bytes.size, p->buffers[i].bytes.size);
-        CHECK_EQ(b.readonly, p->buffers[i].readonly);
+        CHECK_EQ(b.kind, p->buffers[i].kind);
         CHECK_EQ((u64)(b.bytes.data - data) % FP_BUFFER_ALIGNMENT, 0);
         CHECK(b.bytes.size == 0 || memcmp(b.bytes.data, p->buffers[i].bytes.data, b.bytes.size) == 0);
     }

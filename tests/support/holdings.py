@@ -18,8 +18,18 @@ def holdings():
     }
 
 
+def memory_of(pid="self"):
+    """Its memory by kind, in MiB: as /proc/PID/status has it."""
+    fields = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
+    return {name: int(value.split()[0]) / 1024 for name, value in fields.items() if name.startswith("Rss")}
+
+
+def private(pid="self"):
+    """MiB that it shares with no file."""
+    return memory_of(pid)["RssAnon"]
+
+
 def resident():
     """MiB of this process that are its own."""
     gc.collect()
-    fields = dict(line.split(":", 1) for line in pathlib.Path("/proc/self/status").read_text().splitlines())
-    return (int(fields["RssAnon"].split()[0]) + int(fields["RssShmem"].split()[0])) / 1024
+    return private() + memory_of()["RssShmem"]

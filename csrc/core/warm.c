@@ -1,0 +1,299 @@
+#define _GNU_SOURCE
+#include "warm.h"
+#include "os.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+
+#define MOST (256u << 20)
+#define OF_SHARED_MEMORY 8u   /* a pool has half of the machine's by itself: so this is a sixteenth of that */
+#define KEPT_FOR 1000000000u  /* ns */
+#define PAGE 4096u
+
+static struct {
+    pthread_mutex_t lock;
+    fp_region *kept;   /* the last freed first */
+    fp_a64 bytes;      /* of those; changed under the lock */
+    u64 limit;
+    fp_keeper *keepers;
+    bool told;         /* one of those knows that something is kept */
+} warm = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* ------------------------------------------------------------------- regions */
+
+static u64
+rounded(u64 size, u64 to)
+{
+    return (size + to - 1) & ~(to - 1);
+}
+
+/* So that arrays of about the same size use each other's: an eighth is not used at most, and has no pages then. */
+static u64
+room_for(u64 size)
+{
+    u64 step = PAGE;
+    while (step < size / 16) {
+        step *= 2;
+    }
+    return rounded(size, step);
+}
+
+/* Beginning with a huge page if it is as large as one. */
+static u8 *
+map(u64 size)
+{
+    u64 more = size < FP_HUGE_PAGE ? 0 : FP_HUGE_PAGE;
+    u8 *at = mmap(NULL, size + more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (at == MAP_FAILED) {
+        return NULL;
+    }
+    if (more > 0) {
+        u64 before = rounded((uintptr_t)at, FP_HUGE_PAGE) - (uintptr_t)at;
+        if (before > 0) {
+            munmap(at, before);
+            at += before;
+        }
+        munmap(at + size, more - before);
+    }
+    return at;
+}
+
+static fp_region *
+new_region(u64 size)
+{
+    fp_region *r = size <= UINT64_MAX / 4 ? calloc(1, sizeof *r) : NULL;
+    if (r != NULL) {
+        r->size = room_for(size);
+        r->data = map(r->size);
+        if (r->data == NULL) {
+            free(r);
+            r = NULL;
+        }
+    }
+    return r;
+}
+
+static void
+free_regions(fp_region *r)
+{
+    while (r != NULL) {
+        fp_region *next = r->next;
+        munmap(r->data, r->size);
+        free(r);
+        r = next;
+    }
+}
+
+/* ---------------------------------------------------------------------- fork */
+
+static void
+before_fork(void)
+{
+    pthread_mutex_lock(&warm.lock);
+}
+
+static void
+after_fork(void)
+{
+    pthread_mutex_unlock(&warm.lock);
+}
+
+/* The pools are the parent's, and so is what they keep. */
+static void
+in_child(void)
+{
+    fp_region *kept = warm.kept;
+    warm.kept = NULL;
+    warm.bytes = warm.limit = 0;
+    warm.keepers = NULL;
+    warm.told = false;
+    pthread_mutex_unlock(&warm.lock);
+    free_regions(kept);
+}
+
+static void
+watch_forks(void)
+{
+    pthread_atfork(before_fork, after_fork, in_child);
+}
+
+static void
+lock(void)
+{
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, watch_forks);
+    pthread_mutex_lock(&warm.lock);
+}
+
+static void
+unlock(void)
+{
+    pthread_mutex_unlock(&warm.lock);
+}
+
+/* --------------------------------------------------------------- take and give */
+
+static fp_region *
+take_kept(u64 size)
+{
+    lock();
+    fp_region **p = &warm.kept;
+    while (*p != NULL && ((*p)->size < size || (*p)->size - size > size / 4)) {
+        p = &(*p)->next;
+    }
+    fp_region *r = *p;
+    if (r != NULL) {
+        *p = r->next;
+        warm.bytes -= r->size;
+    }
+    unlock();
+    return r;
+}
+
+fp_region *
+fp_warm_take(u64 size)
+{
+    fp_region *r = take_kept(size);
+    if (r != NULL) {
+        r->is_warm = true;
+        return r;
+    }
+    r = new_region(size);
+    if (r == NULL && fp_warm_is_kept()) {
+        fp_warm_drop();
+        r = new_region(size);
+    }
+    return r;
+}
+
+static void
+tell_locked(void)
+{
+    if (!warm.told && warm.kept != NULL && warm.keepers != NULL) {
+        warm.told = true;
+        fp_eventfd_ring(warm.keepers->bell);
+    }
+}
+
+void
+fp_warm_give(fp_region *r, bool keep)
+{
+    lock();
+    keep = keep && warm.bytes + r->size <= warm.limit;
+    r->next = NULL;
+    if (keep) {
+        r->freed = fp_now();
+        r->next = warm.kept;
+        warm.kept = r;
+        warm.bytes += r->size;
+        tell_locked();
+    }
+    unlock();
+    if (!keep) {
+        free_regions(r);
+    }
+}
+
+/* -------------------------------------------------------------- how much is kept */
+
+u64
+fp_warm_limit(u64 shared_memory)
+{
+    if (fp_rlimit(RLIMIT_AS) != UINT64_MAX || fp_rlimit(RLIMIT_DATA) != UINT64_MAX) {
+        return 0;   /* what is kept might be missed elsewhere */
+    }
+    u64 limit = shared_memory / OF_SHARED_MEMORY;
+    return limit < MOST ? limit : MOST;
+}
+
+bool
+fp_warm_is_kept(void)
+{
+    return fp_load_relaxed(&warm.bytes) != 0;
+}
+
+static fp_region *
+take_all_locked(void)
+{
+    fp_region *all = warm.kept;
+    warm.kept = NULL;
+    warm.bytes = 0;
+    return all;
+}
+
+void
+fp_warm_drop(void)
+{
+    lock();
+    fp_region *all = take_all_locked();
+    unlock();
+    free_regions(all);
+}
+
+void
+fp_warm_allow(u64 limit)
+{
+    lock();
+    warm.limit = limit;
+    fp_region *all = warm.bytes > limit ? take_all_locked() : NULL;
+    unlock();
+    free_regions(all);
+}
+
+/* ------------------------------------------------------------------- keepers */
+
+void
+fp_warm_join(fp_keeper *keeper, int bell, u64 limit)
+{
+    lock();
+    *keeper = (fp_keeper){.bell = bell, .next = warm.keepers};
+    warm.keepers = keeper;
+    if (limit > warm.limit) {
+        warm.limit = limit;
+    }
+    unlock();
+}
+
+void
+fp_warm_leave(fp_keeper *keeper)
+{
+    fp_region *all = NULL;
+    lock();
+    fp_keeper **p = &warm.keepers;
+    while (*p != NULL && *p != keeper) {
+        p = &(*p)->next;
+    }
+    if (*p != NULL) {
+        *p = keeper->next;
+        warm.told = false;   /* perhaps it was the one who knew */
+        tell_locked();
+        if (warm.keepers == NULL) {
+            warm.limit = 0;
+            all = take_all_locked();
+        }
+    }
+    unlock();
+    free_regions(all);
+}
+
+u64
+fp_warm_trim(void)
+{
+    lock();
+    u64 now = fp_now();
+    fp_region **p = &warm.kept;
+    while (*p != NULL && now - (*p)->freed < KEPT_FOR) {
+        p = &(*p)->next;
+    }
+    fp_region *old = *p;   /* and all behind it are older */
+    *p = NULL;
+    for (fp_region *r = old; r != NULL; r = r->next) {
+        warm.bytes -= r->size;
+    }
+    bool more = warm.told = warm.kept != NULL;
+    unlock();
+    free_regions(old);
+    return more ? now + KEPT_FOR : FP_NEVER;
+}
