@@ -127,7 +127,8 @@ fp_payload_buffer(const u8 *data, u64 size, u64 stream, u64 i, fp_out_of_band *b
 {
     fp_buffer_shm entry;
     memcpy(&entry, data + table_of(stream) + 8 + i * sizeof entry, sizeof entry);
-    if (entry.offset > size || entry.size > size - entry.offset || entry.kind >= FP_BUFFER_KINDS) {
+    if (entry.offset > size || entry.size > size - entry.offset || entry.kind >= FP_BUFFER_KINDS ||
+        (entry.kind == FP_BUFFER_ARRAY && entry.size == 0)) {
         return FP_CORRUPT;
     }
     *buffer = (fp_out_of_band){{data + entry.offset, entry.size}, (fp_buffer_kind)entry.kind};

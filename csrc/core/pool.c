@@ -35,7 +35,6 @@ alloc_private(fp_pool *p)
 static void
 destroy(fp_pool *p)
 {
-    fp_warm_leave(&p->keeper);   /* if it was never buried */
     fp_holds_free(p->dropped);
     fp_blocks_fini(&p->blocks);
     for (u32 w = 0; p->seats != NULL && w < p->shm.nworkers; w++) {
@@ -90,7 +89,6 @@ fp_pool_new(fp_pool **pool, u32 nworkers, u64 bytes)
         return rc;
     }
     fp_blocks_init(&p->blocks, &p->shm);
-    fp_warm_join(&p->keeper, p->bell, fp_warm_limit(bytes));
     p->place_budget = bytes / 2 < PLACE_BUDGET ? bytes / 2 : PLACE_BUDGET;   /* results need room, too */
     *pool = p;
     return FP_OK;

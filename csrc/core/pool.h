@@ -19,7 +19,6 @@
 #include "spin.h"
 #include "task.h"
 #include "wait.h"
-#include "warm.h"
 
 #define FP_BY_VALUE_MAX (64u << 20)
 
@@ -51,7 +50,6 @@ typedef struct fp_pool {
     fp_a32 refs;
     fp_shm shm;
     int bell;                         /* eventfd: the manager listens */
-    fp_keeper keeper;                 /* it gives back the arrays' memory that is kept in this process, too */
     unsigned fork_generation;
     fp_spin spin;                     /* the leader's */
     pthread_mutex_t lock;

@@ -123,8 +123,8 @@ fp_pool_has_room(fp_pool *p, bool wake)
 
 /* ------------------------------------------------------------------- trim */
 
-static u64
-trim_spans(fp_pool *p)
+u64
+fp_pool_trim(fp_pool *p)
 {
     if (!fp_load_acquire(&p->trim_wanted)) {
         return FP_NEVER;
@@ -145,9 +145,3 @@ trim_spans(fp_pool *p)
     return p->trim_at;
 }
 
-u64
-fp_pool_trim(fp_pool *p)
-{
-    u64 spans = trim_spans(p), warm = fp_warm_trim();
-    return spans < warm ? spans : warm;
-}

@@ -14,11 +14,13 @@
 
 static struct {
     pthread_mutex_t lock;
-    fp_region *kept;   /* the last freed first */
-    fp_a64 bytes;      /* of those; changed under the lock */
-    u64 limit;
+    fp_region *kept;        /* the last freed first */
+    fp_a64 bytes;           /* of those; changed under the lock */
     fp_keeper *keepers;
-    bool told;         /* one of those knows that something is kept */
+    bool told;              /* one of those knows that something is kept */
+    u64 trim_at;            /* when it will look */
+    fp_a32 phase;           /* fp_phase: a worker's thread writes it, without the lock */
+    u64 own_limit;          /* a worker's */
 } warm = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* ------------------------------------------------------------------- regions */
@@ -80,7 +82,9 @@ free_regions(fp_region *r)
 {
     while (r != NULL) {
         fp_region *next = r->next;
-        munmap(r->data, r->size);
+        if (munmap(r->data, r->size) != 0) {   /* it would make one mapping two, and there are as many as there may be */
+            madvise(r->data, r->size, MADV_DONTNEED);
+        }
         free(r);
         r = next;
     }
@@ -100,13 +104,14 @@ after_fork(void)
     pthread_mutex_unlock(&warm.lock);
 }
 
-/* The pools are the parent's, and so is what they keep. */
+/* The pools are the parent's, and so is what they keep; and it is no worker. */
 static void
 in_child(void)
 {
     fp_region *kept = warm.kept;
     warm.kept = NULL;
-    warm.bytes = warm.limit = 0;
+    warm.bytes = warm.own_limit = 0;
+    warm.phase = FP_WARM_PROGRAM;
     warm.keepers = NULL;
     warm.told = false;
     pthread_mutex_unlock(&warm.lock);
@@ -131,6 +136,69 @@ static void
 unlock(void)
 {
     pthread_mutex_unlock(&warm.lock);
+}
+
+/* -------------------------------------------------------------- how much is kept */
+
+u64
+fp_warm_limit(u64 shared_memory)
+{
+    u64 limit = shared_memory / OF_SHARED_MEMORY;
+    return limit < MOST ? limit : MOST;
+}
+
+/* Memory that is kept might be missed elsewhere. */
+static bool
+is_scarce(void)
+{
+    return fp_rlimit(RLIMIT_AS) != UINT64_MAX || fp_rlimit(RLIMIT_DATA) != UINT64_MAX;
+}
+
+static u64
+limit_locked(void)
+{
+    u64 most = 0;
+    for (const fp_keeper *k = warm.keepers; k != NULL; k = k->next) {
+        most = k->limit > most ? k->limit : most;
+    }
+    return fp_load_relaxed(&warm.phase) == FP_WARM_PROGRAM ? most : warm.own_limit;
+}
+
+bool
+fp_warm_is_for(u64 size)
+{
+    u32 phase = fp_load_relaxed(&warm.phase);
+    if (phase == FP_WARM_TASK) {
+        return false;
+    }
+    lock();
+    u64 limit = limit_locked();
+    unlock();
+    return size <= limit && !is_scarce();
+}
+
+bool
+fp_warm_is_kept(void)
+{
+    return fp_load_relaxed(&warm.bytes) != 0;
+}
+
+static fp_region *
+take_all_locked(void)
+{
+    fp_region *all = warm.kept;
+    warm.kept = NULL;
+    warm.bytes = 0;
+    return all;
+}
+
+void
+fp_warm_drop(void)
+{
+    lock();
+    fp_region *all = take_all_locked();
+    unlock();
+    free_regions(all);
 }
 
 /* --------------------------------------------------------------- take and give */
@@ -173,15 +241,25 @@ tell_locked(void)
 {
     if (!warm.told && warm.kept != NULL && warm.keepers != NULL) {
         warm.told = true;
+        warm.trim_at = 0;
         fp_eventfd_ring(warm.keepers->bell);
     }
 }
 
-void
-fp_warm_give(fp_region *r, bool keep)
+static bool
+may_keep_locked(const fp_region *r)
 {
+    u32 phase = fp_load_relaxed(&warm.phase);
+    bool is_time = phase == FP_WARM_PROGRAM || phase == FP_WARM_BETWEEN;
+    return is_time && warm.bytes + r->size <= limit_locked();
+}
+
+void
+fp_warm_give(fp_region *r)
+{
+    bool scarce = is_scarce();
     lock();
-    keep = keep && warm.bytes + r->size <= warm.limit;
+    bool keep = !scarce && may_keep_locked(r);
     r->next = NULL;
     if (keep) {
         r->freed = fp_now();
@@ -196,84 +274,38 @@ fp_warm_give(fp_region *r, bool keep)
     }
 }
 
-/* -------------------------------------------------------------- how much is kept */
-
-u64
-fp_warm_limit(u64 shared_memory)
-{
-    if (fp_rlimit(RLIMIT_AS) != UINT64_MAX || fp_rlimit(RLIMIT_DATA) != UINT64_MAX) {
-        return 0;   /* what is kept might be missed elsewhere */
-    }
-    u64 limit = shared_memory / OF_SHARED_MEMORY;
-    return limit < MOST ? limit : MOST;
-}
-
-bool
-fp_warm_is_kept(void)
-{
-    return fp_load_relaxed(&warm.bytes) != 0;
-}
-
-static fp_region *
-take_all_locked(void)
-{
-    fp_region *all = warm.kept;
-    warm.kept = NULL;
-    warm.bytes = 0;
-    return all;
-}
-
-void
-fp_warm_drop(void)
-{
-    lock();
-    fp_region *all = take_all_locked();
-    unlock();
-    free_regions(all);
-}
-
-void
-fp_warm_allow(u64 limit)
-{
-    lock();
-    warm.limit = limit;
-    fp_region *all = warm.bytes > limit ? take_all_locked() : NULL;
-    unlock();
-    free_regions(all);
-}
-
 /* ------------------------------------------------------------------- keepers */
 
 void
 fp_warm_join(fp_keeper *keeper, int bell, u64 limit)
 {
     lock();
-    *keeper = (fp_keeper){.bell = bell, .next = warm.keepers};
+    *keeper = (fp_keeper){.bell = bell, .limit = limit, .next = warm.keepers};
     warm.keepers = keeper;
-    if (limit > warm.limit) {
-        warm.limit = limit;
-    }
+    tell_locked();
     unlock();
 }
 
 void
 fp_warm_leave(fp_keeper *keeper)
 {
-    fp_region *all = NULL;
     lock();
     fp_keeper **p = &warm.keepers;
-    while (*p != NULL && *p != keeper) {
+    while (*p != keeper) {
         p = &(*p)->next;
     }
-    if (*p != NULL) {
-        *p = keeper->next;
-        warm.told = false;   /* perhaps it was the one who knew */
-        tell_locked();
-        if (warm.keepers == NULL) {
-            warm.limit = 0;
-            all = take_all_locked();
-        }
-    }
+    *p = keeper->next;
+    warm.told = false;   /* perhaps it was the one who knew */
+    tell_locked();
+    unlock();
+}
+
+void
+fp_warm_rest(void)
+{
+    lock();
+    bool is_over = warm.keepers == NULL && fp_load_relaxed(&warm.phase) == FP_WARM_PROGRAM;
+    fp_region *all = is_over ? take_all_locked() : NULL;
     unlock();
     free_regions(all);
 }
@@ -281,8 +313,13 @@ fp_warm_leave(fp_keeper *keeper)
 u64
 fp_warm_trim(void)
 {
-    lock();
     u64 now = fp_now();
+    lock();
+    if (!warm.told || now < warm.trim_at) {
+        u64 then = warm.told ? warm.trim_at : FP_NEVER;
+        unlock();
+        return then;
+    }
     fp_region **p = &warm.kept;
     while (*p != NULL && now - (*p)->freed < KEPT_FOR) {
         p = &(*p)->next;
@@ -292,8 +329,36 @@ fp_warm_trim(void)
     for (fp_region *r = old; r != NULL; r = r->next) {
         warm.bytes -= r->size;
     }
-    bool more = warm.told = warm.kept != NULL;
+    warm.told = warm.kept != NULL;
+    u64 then = warm.trim_at = warm.told ? now + KEPT_FOR : FP_NEVER;
     unlock();
     free_regions(old);
-    return more ? now + KEPT_FOR : FP_NEVER;
+    return then;
+}
+
+/* ------------------------------------------------------------------- a worker */
+
+void
+fp_warm_become(fp_phase phase, u64 limit)
+{
+    lock();
+    warm.own_limit = limit;
+    fp_store_relaxed(&warm.phase, phase);
+    fp_region *all = take_all_locked();
+    unlock();
+    free_regions(all);
+}
+
+bool
+fp_warm_enter(fp_phase phase)
+{
+    fp_store_relaxed(&warm.phase, phase);
+    if (phase == FP_WARM_TASK && fp_warm_is_kept()) {
+        fp_warm_drop();
+    }
+    if (phase == FP_WARM_IDLE) {   /* another thread may be giving something just now */
+        lock();
+        unlock();
+    }
+    return fp_warm_is_kept();
 }

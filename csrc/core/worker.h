@@ -61,7 +61,7 @@ void fp_worker_stays(fp_worker *k);
 /* How much memory is its own now, before its first task; and that again. */
 void fp_worker_note_memory(fp_worker *k);
 u64 fp_worker_base_memory(const fp_worker *k);
-/* This worker's share of the memory that may be kept between two tasks: see warm.h. */
+/* This worker's share of the memory that may be kept: see warm.h. */
 u64 fp_worker_warm_limit(const fp_worker *k);
 /* Before it ever takes a task: say why it will not, in up to FP_RING bytes, a pickled exception. */
 void fp_worker_resign(fp_worker *k, const u8 *data, u32 size);

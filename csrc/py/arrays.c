@@ -18,14 +18,13 @@ memory_getbuffer(PyObject *self, Py_buffer *view, int flags)
     return PyBuffer_FillInfo(view, self, m->region->data, (Py_ssize_t)m->size, false, flags);
 }
 
-/* What a running task gives up is not kept: it may need it for something else. */
 static void
 memory_dealloc(PyObject *self)
 {
     PyTypeObject *type = Py_TYPE(self);
     fp_region *region = ((fp_memory *)self)->region;
     if (region != NULL) {
-        fp_warm_give(region, !fp_state_by_type(type)->in_call);
+        fp_warm_give(region);
     }
     type->tp_free(self);
     Py_DECREF(type);
@@ -68,7 +67,9 @@ fp_array_memory(fp_state *st, u64 size, u8 **data, bool *is_warm)
 bool
 fp_is_array_type(PyObject *type)
 {
-    return PyType_Check(type) && strcmp(((PyTypeObject *)type)->tp_name, "numpy.ndarray") == 0;
+    /* nobody can give a class of Python's such a name */
+    return PyType_Check(type) && !PyType_HasFeature((PyTypeObject *)type, Py_TPFLAGS_HEAPTYPE) &&
+           strcmp(((PyTypeObject *)type)->tp_name, "numpy.ndarray") == 0;
 }
 
 /* The PickleBuffer that it begins with, borrowed, or NULL. */

@@ -4,6 +4,13 @@
 #include "../core/limits.h"
 #include "../core/orphan.h"
 #include "../core/os.h"
+#include "../core/warm.h"
+
+static u64
+earlier(u64 a, u64 b)
+{
+    return a < b ? a : b;
+}
 
 /* The loop that needs no Python: until workers ended, one is to be killed, or all is done; or until then. */
 static int
@@ -12,16 +19,29 @@ manage_without_gil(fp_pool_object *p, u32 *ended, int most, u64 then)
     fp_pool *pool = p->pool;
     for (;;) {
         bool drained = fp_pool_manage(pool);
-        u64 look = fp_pool_enforce_limits(pool), trim = fp_pool_trim(pool);
+        u64 look = fp_pool_enforce_limits(pool), trim = earlier(fp_pool_trim(pool), fp_warm_trim());
         if (look == 0 || drained || fp_load_acquire(&pool->broken) || fp_now() >= then) {
             return 0;
         }
-        u64 until = look < trim ? look : trim;
-        int n = fp_monitor_wait(&p->monitor, ended, most, until < then ? until : then);
+        int n = fp_monitor_wait(&p->monitor, ended, most, earlier(then, earlier(look, trim)));
         if (n != 0) {
             return n;
         }
     }
+}
+
+/* It listens to the bell meanwhile. */
+static int
+manage_and_keep(fp_pool_object *p, u32 *ended, int most, u64 then)
+{
+    fp_keeper keeper;
+    fp_warm_join(&keeper, p->pool->bell, fp_warm_limit((u64)p->pool->shm.nspans * FP_SPAN));
+    int n = manage_without_gil(p, ended, most, then);
+    fp_warm_leave(&keeper);
+    if (fp_pool_is_drained(p->pool) || fp_load_acquire(&p->pool->broken)) {
+        fp_warm_rest();
+    }
+    return n;
 }
 
 static PyObject *
@@ -56,7 +76,7 @@ fp_pool_object_manage(PyObject *self, PyObject *seconds)
         return NULL;
     }
     Py_BEGIN_ALLOW_THREADS
-    n = manage_without_gil(fp_as_pool(self), ended, 64, then);
+    n = manage_and_keep(fp_as_pool(self), ended, 64, then);
     Py_END_ALLOW_THREADS
     if (n == FP_INTR) {
         n = 0;

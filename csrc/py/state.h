@@ -25,7 +25,6 @@ typedef struct {
     PyObject *Shared, *open_shared;   /* of fastpool.sharing, once that is imported: the type, and what opens a reference */
     PyObject *kept, *kept_before;   /* in a worker: shared objects of this task, of the one before; lists or NULL */
     bool is_worker;
-    bool in_call;                   /* and it runs a task just now */
     /* names */
     PyObject *s_dump, *s_clear_memo, *s_dispatch_table, *s_prepare, *s_reinforce, *s_module, *s_qualname;
     PyObject *s_load, *s_take_buffer, *s_reduce_shared, *s_reduce_array, *s_reduce_ex, *s_pages;

@@ -5,6 +5,7 @@
 #include "../core/copy.h"
 #include "../core/error.h"
 #include "../core/os.h"
+#include "../core/warm.h"
 
 #include <string.h>
 
@@ -209,20 +210,20 @@ PyType_Spec fp_reader_spec = {
 static PyObject *
 new_buffer(fp_state *st, fp_buffer_kind kind, u64 size, u8 **data, bool *has_pages)
 {
-    PyObject *to;
-    *has_pages = false;
-    switch (kind) {
-    case FP_BUFFER_ARRAY:
-        return fp_array_memory(st, size, data, has_pages);
-    case FP_BUFFER_BYTES:
-        to = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size);
-        *data = to ? (u8 *)PyBytes_AS_STRING(to) : NULL;
-        return to;
-    default:
-        to = PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)size);
-        *data = to ? (u8 *)PyByteArray_AS_STRING(to) : NULL;
-        return to;
+    if (kind == FP_BUFFER_ARRAY && fp_warm_is_for(size)) {
+        PyObject *memory = fp_array_memory(st, size, data, has_pages);
+        if (memory != NULL) {
+            return memory;
+        }
+        PyErr_Clear();   /* malloc may have some: there is a limit to the number of mappings */
     }
+    PyObject *to = kind == FP_BUFFER_BYTES ? PyBytes_FromStringAndSize(NULL, (Py_ssize_t)size)
+                                           : PyByteArray_FromStringAndSize(NULL, (Py_ssize_t)size);
+    if (to != NULL) {
+        *data = (u8 *)(kind == FP_BUFFER_BYTES ? PyBytes_AS_STRING(to) : PyByteArray_AS_STRING(to));
+    }
+    *has_pages = false;
+    return to;
 }
 
 static PyObject *

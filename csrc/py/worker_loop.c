@@ -221,19 +221,6 @@ make_call(const fp_call *call, PyObject *fn, PyObject *args, PyObject *kwargs)
     return PyObject_Call(fn, args, kwargs);
 }
 
-/* While it runs, nothing is kept for the next task. */
-static PyObject *
-call_alone(fp_loop *l, const fp_call *call, PyObject *fn, PyObject *args, PyObject *kwargs)
-{
-    if (fp_warm_is_kept()) {
-        fp_warm_drop();
-    }
-    l->st->in_call = true;
-    PyObject *result = make_call(call, fn, args, kwargs);
-    l->st->in_call = false;
-    return result;
-}
-
 static int
 run(fp_loop *l, const fp_call *call)
 {
@@ -244,7 +231,9 @@ run(fp_loop *l, const fp_call *call)
     }
     else {
         fp_worker_begin(&l->core, call);   /* what the call had to import does not count as its time */
-        PyObject *result = call_alone(l, call, fn, args, kwargs);
+        fp_warm_enter(FP_WARM_TASK);
+        PyObject *result = make_call(call, fn, args, kwargs);
+        fp_warm_enter(FP_WARM_BETWEEN);
         if (l->fork_generation != fp_fork_generation()) {
             _exit(0);   /* a child that the task forked came back */
         }
@@ -306,12 +295,14 @@ is_too_large(const fp_loop *l, const fp_bounds *b)
 static int
 wait_for_task(fp_loop *l, const fp_bounds *b, u64 idle_since)
 {
-    u64 kept = fp_shared_is_kept(l->st) || fp_warm_is_kept() ? fp_now() + KEEP_IDLE : FP_NEVER;
+    bool keeps = fp_warm_enter(FP_WARM_IDLE) || fp_shared_is_kept(l->st);
+    u64 kept = keeps ? idle_since + KEEP_IDLE : FP_NEVER;
     u64 patience = b->idle != 0 ? idle_since + b->idle : FP_NEVER;
     int rc;
     Py_BEGIN_ALLOW_THREADS
     rc = fp_worker_wait(&l->core, kept < patience ? kept : patience);
     Py_END_ALLOW_THREADS
+    fp_warm_enter(FP_WARM_BETWEEN);
     if (rc == FP_TIMEDOUT) {
         fp_shared_rest(l->st);
         fp_warm_drop();
@@ -350,7 +341,7 @@ loop(fp_loop *l, const fp_bounds *b)
         }
         if (rc == FP_EMPTY) {
             if (idle_since == 0) {
-                idle_since = b->idle != 0 ? fp_now() : 1;
+                idle_since = fp_now();
             }
             if (wait_for_task(l, b, idle_since) == LEAVE) {
                 leaving = fp_worker_may_leave(&l->core);
@@ -415,15 +406,14 @@ fp_worker_run(PyObject *module, PyObject *args)
     if (bounds.max_memory != 0) {
         fp_worker_note_memory(&l->core);
     }
-    else {   /* it would count as what a task has left behind */
-        fp_warm_allow(fp_worker_warm_limit(&l->core));
-    }
+    /* with a limit, what is kept would count as what a task has left behind */
+    fp_warm_become(FP_WARM_BETWEEN, bounds.max_memory != 0 ? 0 : fp_worker_warm_limit(&l->core));
     fp_worker_phase(&l->core, FP_WORKER_RUNNING);
     rc = loop(l, &bounds);
     forget_functions(l);
     l->st->is_worker = false;
     fp_shared_rest(l->st);
-    fp_warm_allow(0);
+    fp_warm_become(FP_WARM_PROGRAM, 0);
     fp_worker_detach(&l->core);
     PyMem_Free(l);
     return rc < 0 ? NULL : Py_NewRef(Py_None);

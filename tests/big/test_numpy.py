@@ -1,6 +1,9 @@
 """NumPy's arrays, of every kind."""
 
+import copyreg
 import pickle
+import random
+from multiprocessing.reduction import ForkingPickler
 
 import pytest
 
@@ -8,6 +11,7 @@ from support import tasks
 
 numpy = pytest.importorskip("numpy", reason="there is no NumPy for this Python yet")
 
+MIB = 1 << 20
 N = 200_000
 ARRAYS = {
     "float64": lambda: numpy.arange(N, dtype="f8"),
@@ -60,3 +64,86 @@ def test_chunks_of_a_map(pool):
     arrays = [numpy.full(50_000, number) for number in range(40)]
     for sent, came in zip(arrays, pool.map(tasks.echo, arrays, chunksize=7), strict=True):
         assert numpy.array_equal(sent, came) and came.flags.writeable
+
+
+def ones(size, first=1):
+    array = numpy.ones(size, "u1")
+    array[0] = first
+    return array
+
+
+def is_writable_and_ones(array):
+    same = bool((array == 1).all())
+    array[:] = 0
+    return same and not array.any()
+
+
+@pytest.mark.parametrize("size", [1000, (256 << 10) - 1, 256 << 10, MIB, 3 * MIB, 40 * MIB])
+def test_each_array_is_the_receivers_own(pool, size):
+    """However often the same memory is used."""
+    sent = numpy.ones(size, "u1")
+    for _ in range(5):
+        assert pool.submit(is_writable_and_ones, sent).result()
+        assert is_writable_and_ones(pool.submit(tasks.echo, sent).result())
+        assert sent.all()
+
+
+def test_arrays_that_are_held_do_not_change(pool):
+    """Results that are dropped and kept in any order, of sizes that use each other's memory."""
+    dice = random.Random(5)
+    held = {}
+    for number in range(300):
+        size = int(dice.choice([200, 256, 300, 320, 1000, 1100, 3000])) << 10
+        held[number % 40] = (size, number % 251, pool.submit(ones, size, number % 251).result())
+        if len(held) > 5:
+            del held[dice.choice(list(held))]
+        for size, first, array in held.values():
+            assert array.size == size and array[0] == first and array[1:].all()
+
+
+@pytest.mark.fastpool_only("the standard library pickles with protocol 4")
+@pytest.mark.parametrize("read_only", [False, True])
+def test_buffer_of_an_array_is_no_array(pool, read_only):
+    """It arrives as pickle has it, whatever it is a buffer of."""
+    array = numpy.ones(MIB, "u1")
+    array.flags.writeable = not read_only
+    wanted = pickle.loads(pickle.dumps(pickle.PickleBuffer(array), 5))
+    for sent in (pickle.PickleBuffer(array), [array, pickle.PickleBuffer(array)], [pickle.PickleBuffer(array), array]):
+        came = pool.submit(tasks.echo, sent).result()
+        buffers = [part for part in (came if isinstance(came, list) else [came]) if type(part) is not numpy.ndarray]
+        assert [(type(buffer), buffer) for buffer in buffers] == [(type(wanted), wanted)]
+
+
+def reduce_to_size(array):
+    return int, (array.size,)
+
+
+@pytest.mark.parametrize("registry", [copyreg.dispatch_table, ForkingPickler._extra_reducers], ids=["copyreg", "ForkingPickler"])
+def test_registered_reducer(pool, monkeypatch, registry):
+    """Also one that is registered between two calls."""
+    array = numpy.ones(MIB, "u1")
+    assert pool.submit(len, array).result() == MIB
+    monkeypatch.setitem(registry, numpy.ndarray, reduce_to_size)
+    assert pool.submit(tasks.double, array).result() == 2 * MIB
+
+
+class Impostor:
+    """By its name an array."""
+
+    def __reduce_ex__(self, protocol):
+        return tasks.echo, (pickle.PickleBuffer(bytearray(MIB)),)
+
+
+Impostor.__name__ = "numpy.ndarray"
+
+
+@pytest.mark.fastpool_only("the standard library pickles with protocol 4")
+def test_class_that_is_called_an_array(pool):
+    assert type(pool.submit(tasks.echo, Impostor()).result()) is bytearray
+
+
+def test_same_array_twice(pool):
+    """What was one object is one object."""
+    array = numpy.ones(MIB, "u1")
+    first, second, others = pool.submit(tasks.echo, (array, array, [array])).result()
+    assert first is second is others[0] and pool.submit(tasks.are_one_object, array, array).result()
