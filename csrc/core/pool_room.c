@@ -144,4 +144,3 @@ fp_pool_trim(fp_pool *p)
     }
     return p->trim_at;
 }
-
