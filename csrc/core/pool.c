@@ -4,6 +4,7 @@
 #include "memory.h"
 #include "os.h"
 #include "wake.h"
+#include "warm.h"
 
 #include <stdlib.h>
 #include <unistd.h>
@@ -124,6 +125,7 @@ fp_pool_stop_workers(fp_pool *p)
 {
     atomic_fetch_or(&p->shm.head->hd_flags, FP_STOP);
     fp_wake_all(&p->shm);
+    fp_warm_rest();   /* they may take their time */
 }
 
 static bool

@@ -147,7 +147,7 @@ void fp_pool_drop_task(fp_pool *p, fp_task *t);
 
 /* No more tasks. From then on the bell rings when the last has ended. */
 void fp_pool_close(fp_pool *p);
-/* Tell the workers that no work will come. */
+/* Tell the workers that no work will come. The manager that says so will wait for them only. */
 void fp_pool_stop_workers(fp_pool *p);
 /* Closed, nothing is unfinished, and nobody is to be killed? */
 bool fp_pool_is_drained(fp_pool *p);

@@ -189,5 +189,5 @@ fp_pool_bury(fp_pool *p)
     fp_wait_rouse_leader(p);   /* who is dead and was not reaped may have owed it a wake */
     pthread_mutex_unlock(&p->lock);
     fp_free_dropped(p);
-    fp_warm_rest();   /* in case that the manager has failed */
+    fp_warm_rest();
 }

@@ -21,6 +21,7 @@ static struct {
     u64 trim_at;            /* when it will look */
     fp_a32 phase;           /* fp_phase: a worker's thread writes it, without the lock */
     u64 own_limit;          /* a worker's */
+    fp_a32 is_used;         /* there has been a region */
 } warm = {.lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* ------------------------------------------------------------------- regions */
@@ -73,6 +74,7 @@ new_region(u64 size)
             free(r);
             r = NULL;
         }
+        fp_store_relaxed(&warm.is_used, 1);
     }
     return r;
 }
@@ -164,17 +166,20 @@ limit_locked(void)
     return fp_load_relaxed(&warm.phase) == FP_WARM_PROGRAM ? most : warm.own_limit;
 }
 
+static bool
+may_keep_locked(u64 size)
+{
+    u32 phase = fp_load_relaxed(&warm.phase);
+    return (phase == FP_WARM_PROGRAM || phase == FP_WARM_BETWEEN) && size <= limit_locked();
+}
+
 bool
 fp_warm_is_for(u64 size)
 {
-    u32 phase = fp_load_relaxed(&warm.phase);
-    if (phase == FP_WARM_TASK) {
-        return false;
-    }
     lock();
-    u64 limit = limit_locked();
+    bool may = may_keep_locked(size);
     unlock();
-    return size <= limit && !is_scarce();
+    return may && !is_scarce();
 }
 
 bool
@@ -246,20 +251,12 @@ tell_locked(void)
     }
 }
 
-static bool
-may_keep_locked(const fp_region *r)
-{
-    u32 phase = fp_load_relaxed(&warm.phase);
-    bool is_time = phase == FP_WARM_PROGRAM || phase == FP_WARM_BETWEEN;
-    return is_time && warm.bytes + r->size <= limit_locked();
-}
-
 void
 fp_warm_give(fp_region *r)
 {
     bool scarce = is_scarce();
     lock();
-    bool keep = !scarce && may_keep_locked(r);
+    bool keep = !scarce && may_keep_locked(warm.bytes + r->size);
     r->next = NULL;
     if (keep) {
         r->freed = fp_now();
@@ -313,8 +310,8 @@ fp_warm_rest(void)
 u64
 fp_warm_trim(void)
 {
-    u64 now = fp_now();
     lock();
+    u64 now = fp_now();   /* after all that has been freed */
     if (!warm.told || now < warm.trim_at) {
         u64 then = warm.told ? warm.trim_at : FP_NEVER;
         unlock();
@@ -353,12 +350,12 @@ bool
 fp_warm_enter(fp_phase phase)
 {
     fp_store_relaxed(&warm.phase, phase);
-    if (phase == FP_WARM_TASK && fp_warm_is_kept()) {
-        fp_warm_drop();
+    if (!fp_load_relaxed(&warm.is_used) || phase == FP_WARM_BETWEEN) {
+        return fp_warm_is_kept();
     }
-    if (phase == FP_WARM_IDLE) {   /* another thread may be giving something just now */
-        lock();
-        unlock();
-    }
+    lock();   /* another thread may be giving something just now */
+    fp_region *all = phase == FP_WARM_TASK ? take_all_locked() : NULL;
+    unlock();
+    free_regions(all);
     return fp_warm_is_kept();
 }

@@ -4,10 +4,11 @@
  *           write to new pages takes longer than the copy that they are for. (1 MiB on an Intel Xeon of 2.5 GHz: 100 us to copy,
  *           150 us for new pages.)
  * Memory    regions of the process's own, each one mapping. One that has been freed is kept if it is within the limit, and used
- *           again for what is not much smaller. What has not been used for one to two seconds is given back. Where nothing can
+ *           again for what is not much smaller. What has not been used for one to two seconds is given back (by a manager that
+ *           looks after its workers' memory, and so must have the GIL now and then, later if somebody has that all the time). Where nothing can
  *           be kept malloc is better: fp_warm_is_for says which memory to use.
  * Who       keeps how much, and gives it back in time: a program, while a pool's manager listens to its bell (fp_keeper). A
- *           worker between two tasks alone (fp_warm_phase): not while one runs, which may need the memory, nor asleep. Nobody else.
+ *           worker what it frees itself between two tasks (fp_warm_enter): not while one runs, which may need the memory. Nobody else.
  * Locking   a mutex of its own, never held over a call that blocks or frees; and held over a fork: the child finds what is
  *           kept whole, and drops it. Any thread may take and give.
  */
@@ -61,7 +62,7 @@ typedef enum {
     FP_WARM_PROGRAM,   /* no worker */
     FP_WARM_BETWEEN,   /* what its task is made of, or has left, is the worker's */
     FP_WARM_TASK,      /* a task runs */
-    FP_WARM_IDLE,      /* asleep, soon */
+    FP_WARM_IDLE,      /* soon asleep, or asleep */
 } fp_phase;
 
 /* This process is a worker, in FP_WARM_BETWEEN, that may keep so much. Or, with FP_WARM_PROGRAM, it is no worker any more. */

@@ -67,7 +67,7 @@ fp_array_memory(fp_state *st, u64 size, u8 **data, bool *is_warm)
 bool
 fp_is_array_type(PyObject *type)
 {
-    /* nobody can give a class of Python's such a name */
+    /* a class of Python's may have that name, too, but is on the heap */
     return PyType_Check(type) && !PyType_HasFeature((PyTypeObject *)type, Py_TPFLAGS_HEAPTYPE) &&
            strcmp(((PyTypeObject *)type)->tp_name, "numpy.ndarray") == 0;
 }

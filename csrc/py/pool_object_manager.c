@@ -38,9 +38,6 @@ manage_and_keep(fp_pool_object *p, u32 *ended, int most, u64 then)
     fp_warm_join(&keeper, p->pool->bell, fp_warm_limit((u64)p->pool->shm.nspans * FP_SPAN));
     int n = manage_without_gil(p, ended, most, then);
     fp_warm_leave(&keeper);
-    if (fp_pool_is_drained(p->pool) || fp_load_acquire(&p->pool->broken)) {
-        fp_warm_rest();
-    }
     return n;
 }
 

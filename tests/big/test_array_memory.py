@@ -4,7 +4,6 @@ import multiprocessing
 import os
 import signal
 import threading
-import time
 
 import pytest
 
@@ -28,16 +27,6 @@ def ones(size):
     return numpy.ones(size, "u1")
 
 
-def seen(looks):
-    """Is it so, within the second for which memory is kept? On a busy machine it may take longer: then once more."""
-    while True:
-        began = time.monotonic()
-        if looks():
-            return True
-        if time.monotonic() - began < 1:
-            return False
-
-
 # ------------------------------------------------------------------------------------------- the program
 class Program:
     """This process, to which results come."""
@@ -49,7 +38,7 @@ class Program:
         return private() - self.before
 
     def keeps(self):
-        """Does it keep the memory of a result, and use it for the next one?"""
+        """Does it keep the memory of a result, and use it for the next one? (On a busy machine that may take too long once.)"""
         first = self.pool.submit(ones, LARGE).result().ctypes.data
         return self.held() > 45 and self.pool.submit(ones, LARGE - MIB).result().ctypes.data == first
 
@@ -60,11 +49,11 @@ def program(make_pool):
 
 
 def test_memory_of_a_result_is_used_again(program):
-    assert seen(program.keeps)
+    eventually(program.keeps)
 
 
 def test_idle_memory_of_the_program_goes_back(program):
-    assert seen(program.keeps)
+    eventually(program.keeps)
     eventually(lambda: program.held() < 30)
     arrays = [program.pool.submit(ones, 20 * MIB).result() for _ in range(5)]
     assert program.held() > 90
@@ -73,6 +62,7 @@ def test_idle_memory_of_the_program_goes_back(program):
 
 
 def test_nothing_is_kept_without_a_pool(program):
+    eventually(program.keeps)
     result, unread = program.pool.submit(ones, LARGE).result(), program.pool.submit(ones, MIB)
     program.pool.shutdown()
     assert program.held() > 45
@@ -82,26 +72,34 @@ def test_nothing_is_kept_without_a_pool(program):
 
 
 def test_each_pool_keeps_what_it_may(program, make_pool):
-    """The one that may keep more, as long as it is there."""
+    """The one that may keep more decides, as long as it is there."""
+    eventually(program.keeps)
     small = Program(make_pool(1, shared_memory=256 * MIB))
-    assert seen(program.keeps)
+    small.before = program.before
+    assert small.pool.submit(ones, LARGE).result().all()
+    eventually(small.keeps)
     program.pool.shutdown()
     eventually(lambda: small.held() < 30)
     assert not small.keeps()
 
 
-def linger(gate):
+def linger(gate, mailbox, other_gate):
     threading.Thread(target=gate.wait).start()
+    tasks.announce_and_wait(mailbox, other_gate)
 
 
-def test_pool_whose_worker_does_not_end(program, gate):
-    """Nobody listens any more: nothing is kept."""
-    program.pool.submit(linger, gate).result()
-    result = program.pool.submit(ones, LARGE).result()
-    assert seen(program.keeps)
+@pytest.mark.parametrize("last", [tasks.nothing, tasks.kill_self])
+def test_pool_whose_workers_do_not_end(make_pool, make_gate, mailbox, last):
+    """Nobody listens any more: nothing is kept, however the last task has ended."""
+    program, gate, other_gate = Program(make_pool(2, on_worker_death="respawn")), make_gate(), make_gate()
+    lingering = [program.pool.submit(linger, gate, mailbox, other_gate) for _ in range(2)]
+    assert len(set(mailbox.take(2))) == 2
+    other_gate.open()
+    assert [call.result(PATIENCE) for call in lingering] == [None, None]
+    eventually(program.keeps)
+    call = program.pool.submit(last)
     program.pool.shutdown(wait=False)
-    eventually(lambda: program.held() < 80)
-    del result
+    assert (call.exception(PATIENCE) is None) == (last is tasks.nothing)
     eventually(lambda: program.held() < 30)
 
 
@@ -114,7 +112,7 @@ def test_pool_that_has_not_started(program, make_pool):
     broken = make_pool(1, mp_context=NoProcesses())
     with pytest.raises(OSError, match="no processes"):
         broken.submit(tasks.nothing)
-    assert seen(program.keeps)
+    eventually(program.keeps)
     eventually(lambda: program.held() < 30)
 
 
@@ -190,16 +188,16 @@ def worker(make_pool):
 
 
 def test_memory_of_an_argument_is_used_again(worker):
-    assert seen(worker.keeps)
+    eventually(worker.keeps)
 
 
 def test_idle_memory_of_a_worker_goes_back(worker):
-    assert seen(worker.keeps)
+    eventually(worker.keeps)
     eventually(lambda: worker.held() < 30)
 
 
 def test_tasks_have_no_more_memory_than_their_own(worker):
-    assert seen(worker.keeps)
+    eventually(worker.keeps)
     assert worker.pool.submit(private).result() - worker.before < 30
 
 
@@ -211,7 +209,7 @@ def drop_and_measure(arrays):
 
 def test_what_a_task_drops_is_free_at_once(worker):
     """It may have dropped it to have room for something else."""
-    assert seen(worker.keeps)
+    eventually(worker.keeps)
     for _ in range(3):
         assert worker.pool.submit(drop_and_measure, [worker.array]).result() > 45
 
@@ -236,7 +234,7 @@ def tick():
 
 def test_worker_that_signals_keep_awake(worker):
     worker.pool.submit(tick).result()
-    assert seen(worker.keeps)
+    eventually(worker.keeps)
     eventually(lambda: worker.held() < 30)
 
 
@@ -247,7 +245,7 @@ def open_pool():
 
 def test_pool_of_a_task(worker):
     assert worker.pool.submit(open_pool).result()
-    assert seen(worker.keeps)
+    eventually(worker.keeps)
 
 
 def sum_in_a_child(array):
@@ -259,11 +257,11 @@ def sum_in_a_child(array):
 
 def test_fork_of_a_task(worker):
     assert worker.pool.submit(sum_in_a_child, worker.array).result() == 1
-    assert seen(worker.keeps)
+    eventually(worker.keeps)
 
 
 def test_share_that_is_too_small(make_pool):
-    """Of 128 MiB a sixteenth: what is larger is malloc's."""
+    """Of 128 MiB an eighth: what is larger is malloc's."""
     worker = Worker(make_pool(1, shared_memory=128 * MIB))
     assert not worker.keeps()
     assert worker.pool.submit(tasks.echo, worker.array).result().all()

@@ -27,7 +27,7 @@ any_payload(fp_piece *pieces, fp_out_of_band *buffers)
     }
     for (u64 i = 0; i < p.nbuffers; i++) {
         u64 size = dice(4) ? dice(3000) : 0;
-        buffers[i] = (fp_out_of_band){{size ? source + dice(sizeof source - size) : NULL, size}, (fp_buffer_kind)dice(FP_BUFFER_KINDS)};
+        buffers[i] = (fp_out_of_band){{size ? source + dice(sizeof source - size) : NULL, size}, size ? (fp_buffer_kind)dice(FP_BUFFER_KINDS) : FP_BUFFER_BYTES};
     }
     fp_payload_measure(&p);
     return p;

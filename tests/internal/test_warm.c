@@ -91,6 +91,7 @@ test_between_tasks_alone(void)
     fp_warm_give(taken(4 * MIB));
     CHECK(fp_warm_enter(FP_WARM_IDLE));
     fp_warm_give(a);
+    CHECK(!fp_warm_is_for(MIB));
     CHECK(!fp_warm_enter(FP_WARM_TASK)); /* what the task's arguments have not used is gone */
     CHECK(!fp_warm_is_for(MIB));
     fp_warm_give(b);
@@ -157,9 +158,10 @@ test_trim(void)
     int bell = fp_eventfd_create();
     fp_warm_join(&keeper, bell, 64 * MIB);
     fp_region *used = taken(4 * MIB), *idle = taken(5 * MIB), copy = *idle;
+    u64 began = fp_now();
     fp_warm_give(idle);
     CHECK(rang(bell));
-    u64 began = fp_now(), now = began, next = fp_warm_trim(), steps = 0;
+    u64 now = began, next = fp_warm_trim(), steps = 0;
     CHECK(is_long_ago(began) || (next >= began + SECOND && next <= fp_now() + SECOND));
     for (; is_mapped(&copy); steps++) {  /* what is used all the time stays */
         now = fp_now();
@@ -179,6 +181,49 @@ test_trim(void)
     CHECK(!fp_warm_is_kept());
     fp_warm_leave(&keeper);
     close(bell);
+}
+
+/* The bell rings for the first of several: whoever trims then must not take the others for old. */
+static void *
+trims_at_the_bell(void *bell)
+{
+    struct pollfd p = {.fd = *(int *)bell, .events = POLLIN};
+    CHECK_EQ(poll(&p, 1, 20000), 1);
+    fp_eventfd_clear(p.fd);
+    fp_warm_trim();
+    return NULL;
+}
+
+static void
+test_trim_of_what_is_just_given(void)
+{
+    for (int i = 0; i < 300; i++) {
+        fp_keeper keeper;
+        pthread_t trimmer;
+        int bell = fp_eventfd_create();
+        fp_warm_join(&keeper, bell, 64 * MIB);
+        fp_region *all[100];
+        for (int k = 0; k < 100; k++) {
+            all[k] = fp_warm_take(4096);
+            CHECK(all[k] != NULL);
+        }
+        u64 began = fp_now();
+        CHECK_EQ(pthread_create(&trimmer, NULL, trims_at_the_bell, &bell), 0);
+        for (int k = 0; k < 100; k++) {
+            fp_warm_give(all[k]);
+        }
+        CHECK_EQ(pthread_join(trimmer, NULL), 0);
+        for (int k = 0; k < 100; k++) {
+            all[k] = fp_warm_take(4096);
+            CHECK(all[k]->is_warm || is_long_ago(began));
+        }
+        for (int k = 0; k < 100; k++) {
+            fp_warm_give(all[k]);
+        }
+        fp_warm_leave(&keeper);
+        fp_warm_rest();
+        close(bell);
+    }
 }
 
 /* Before memory is refused, what is kept goes. */
@@ -342,6 +387,7 @@ main(void)
     test_between_tasks_alone();
     test_keepers();
     test_trim();
+    test_trim_of_what_is_just_given();
     test_shortage();
     in_child(under_limits);
     test_fork();
