@@ -29,7 +29,8 @@ RECORD = struct.Struct("<IIQ")
 BLOCK = random.Random(0).randbytes(8 * MIB)
 FORMS = {"bytes": bytes, "bytearray": bytearray, "buffer": PickleBuffer}
 if numpy is not None:
-    FORMS["array"] = lambda data: numpy.frombuffer(data, "u1")
+    FORMS["array"] = lambda data: numpy.frombuffer(bytearray(data), "u1")
+    FORMS["read-only array"] = lambda data: numpy.frombuffer(data, "u1")
 
 
 def piece(number, size):
@@ -78,6 +79,8 @@ def answer(number, size, form, payload, seconds=0.0):
     _note(number)
     if bytes(payload) != piece(number, len(payload)):
         raise AssertionError(f"the argument of call {number}, {len(payload)} bytes, has changed on its way")
+    if numpy is not None and type(payload) is numpy.ndarray and payload.flags.writeable:
+        payload[:] = 0  # its memory is this call's, and may be another's next
     if seconds:
         time.sleep(seconds)
     return number, FORMS[form](piece(number + 1, size))
