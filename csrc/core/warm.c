@@ -92,6 +92,15 @@ free_regions(fp_region *r)
     }
 }
 
+static fp_region *
+take_all_locked(void)
+{
+    fp_region *all = warm.kept;
+    warm.kept = NULL;
+    warm.bytes = 0;
+    return all;
+}
+
 /* ---------------------------------------------------------------------- fork */
 
 static void
@@ -110,9 +119,8 @@ after_fork(void)
 static void
 in_child(void)
 {
-    fp_region *kept = warm.kept;
-    warm.kept = NULL;
-    warm.bytes = warm.own_limit = 0;
+    fp_region *kept = take_all_locked();
+    warm.own_limit = 0;
     warm.phase = FP_WARM_PROGRAM;
     warm.keepers = NULL;
     warm.told = false;
@@ -186,15 +194,6 @@ bool
 fp_warm_is_kept(void)
 {
     return fp_load_relaxed(&warm.bytes) != 0;
-}
-
-static fp_region *
-take_all_locked(void)
-{
-    fp_region *all = warm.kept;
-    warm.kept = NULL;
-    warm.bytes = 0;
-    return all;
 }
 
 void

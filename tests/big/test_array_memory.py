@@ -27,20 +27,35 @@ def ones(size):
     return numpy.ones(size, "u1")
 
 
+class Receiver:
+    """A process to which arrays come."""
+
+    def __init__(self, pool, pid, before):
+        self.pool, self.pid, self.before = pool, pid, before
+
+    def held(self):
+        """MiB more than at first."""
+        return private(self.pid) - self.before
+
+    def keeps(self):
+        """Does it keep the memory of an array, and use it for the next one? (On a busy machine that may take too long once.)"""
+        first = self.place(LARGE)
+        return self.held() > 45 and self.place(LARGE - MIB) == first
+
+
+def address(array):
+    return array.ctypes.data
+
+
 # ------------------------------------------------------------------------------------------- the program
-class Program:
+class Program(Receiver):
     """This process, to which results come."""
 
     def __init__(self, pool):
-        self.pool, self.before = pool, private()
+        super().__init__(pool, "self", private())
 
-    def held(self):
-        return private() - self.before
-
-    def keeps(self):
-        """Does it keep the memory of a result, and use it for the next one? (On a busy machine that may take too long once.)"""
-        first = self.pool.submit(ones, LARGE).result().ctypes.data
-        return self.held() > 45 and self.pool.submit(ones, LARGE - MIB).result().ctypes.data == first
+    def place(self, size):
+        return address(self.pool.submit(ones, size).result())
 
 
 @pytest.fixture
@@ -160,26 +175,33 @@ def test_fork_of_the_program(run_script):
     assert (finished.returncode, finished.stdout) == (0, "0 True True\n")
 
 
+def test_end_of_the_interpreter(run_script):
+    """With arrays that are still held, by whatever goes last, and a result that nobody has asked for."""
+    finished = run_script("""
+        import builtins, numpy
+        def ones(size):
+            return numpy.ones(size, "u1")
+        # main
+        pool = Pool(1)
+        builtins.held, sys.held = pool.submit(ones, 1 << 20).result(), [pool.submit(ones, 1 << 20).result()]
+        sys.held.append(sys.held)
+        unread = pool.submit(ones, 1 << 20)
+        print(builtins.held.all())
+        """)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "True\n", "")
+
+
 # ------------------------------------------------------------------------------------------------ a worker
-class Worker:
+class Worker(Receiver):
     """The one of a pool, to which arguments come."""
 
     def __init__(self, pool):
-        self.pool, self.array = pool, ones(LARGE)
-        self.before = pool.submit(private).result()
-        (self.pid,) = pool._processes
+        before = pool.submit(private).result()
+        super().__init__(pool, *pool._processes, before)
+        self.array = ones(LARGE)
 
-    def held(self):
-        return private(self.pid) - self.before
-
-    def keeps(self):
-        """Does it keep the memory of an argument, and use it for the next one?"""
-        first = self.pool.submit(address, self.array).result()
-        return self.held() > 45 and self.pool.submit(address, self.array[:-MIB]).result() == first
-
-
-def address(array):
-    return array.ctypes.data
+    def place(self, size):
+        return self.pool.submit(address, self.array[:size]).result()
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ test_round_trips(void)
     }
 }
 
-/* Whatever count, sizes and offsets stand there: a buffer that is handed out lies in the payload. */
+/* Whatever count, sizes, offsets and kinds stand there: a buffer that is handed out lies in the payload. */
 static void
 test_nonsense(void)
 {
@@ -88,6 +88,8 @@ test_nonsense(void)
                 fp_out_of_band b;
                 if (fp_payload_buffer(data, size, stream, i, &b) == FP_OK) {
                     CHECK((u64)(b.bytes.data - data) + b.bytes.size <= size);
+                    CHECK(b.kind < FP_BUFFER_KINDS);
+                    CHECK(b.kind != FP_BUFFER_ARRAY || b.bytes.size > 0);
                 }
             }
         }

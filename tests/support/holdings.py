@@ -18,18 +18,16 @@ def holdings():
     }
 
 
-def memory_of(pid="self"):
-    """Its memory by kind, in MiB: as /proc/PID/status has it."""
-    fields = dict(line.split(":", 1) for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines())
-    return {name: int(value.split()[0]) / 1024 for name, value in fields.items() if name.startswith("Rss")}
+def _mib(pid, field):
+    return int(processes.status(pid)[field].split()[0]) / 1024
 
 
 def private(pid="self"):
     """MiB that it shares with no file."""
-    return memory_of(pid)["RssAnon"]
+    return _mib(pid, "RssAnon")
 
 
 def resident():
     """MiB of this process that are its own."""
     gc.collect()
-    return private() + memory_of()["RssShmem"]
+    return private() + _mib("self", "RssShmem")
