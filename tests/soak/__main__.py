@@ -32,7 +32,7 @@ import fastpool
 from support import processes
 from support.deadline import print_all_stacks
 from support.events import eventually
-from support.holdings import holdings
+from support.holdings import holdings, in_use
 from support.watchdog import Watchdog
 
 #: Seconds for an episode: more than its own limit for each call.
@@ -85,12 +85,6 @@ def check_holdings(before):
     after = holdings()
     left = {name: f"{before[name]} -> {after[name]}" for name in before if before[name] != after[name]}
     raise events.Wrong(f"left behind: {left}")
-
-
-def resident():
-    """MiB of this process that are its own."""
-    fields = processes.status("self")
-    return (int(fields["RssAnon"].split()[0]) + int(fields["RssShmem"].split()[0])) / 1024
 
 
 def check_growth(sizes):
@@ -168,15 +162,15 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         while (seconds := time.monotonic() - start) < options.seconds:
             if seconds > 60 * len(minutes):
-                minutes.append(f"{seconds:.0f} s: {figures['episodes']} episodes, {figures['tasks']} tasks, {resident():.0f} MiB")
+                minutes.append(f"{seconds:.0f} s: {figures['episodes']} episodes, {figures['tasks']} tasks, {in_use():.0f} MiB")
                 print(minutes[-1], flush=True)
             run_episode(f"{options.seed}:{number}", folder, figures, watchdog)
-            sizes.append(resident())
+            sizes.append(in_use())
             number += options.episode is None
     watchdog.stop()
     for name, count in sorted(figures.items()):
         print(f"{count:>16,} {name}")
-    print(f"this process: {sizes[0]:.0f} MiB after the first episode, {sizes[-1]:.0f} at the end, {max(sizes):.0f} at most")
+    print(f"this process uses {sizes[0]:.0f} MiB after the first episode, {sizes[-1]:.0f} at the end, {max(sizes):.0f} at most")
     check_growth(sizes)
     print("leaks: none")
 
