@@ -44,9 +44,33 @@ fp_payload_measure(fp_payload *p)
     }
 }
 
+typedef int put_bytes(const void *target, u64 at, const void *data, u64 size);
+
+/* Those of dimension `dim`; `*at` is where the next one goes. */
+static int
+put_rows(const fp_rows *rows, u64 dim, const u8 *data, u64 *at, put_bytes *put, const void *target)
+{
+    int rc = FP_OK;
+    if (dim == rows->ndim) {
+        rc = put(target, *at, data, rows->size);
+        *at += rows->size;
+        return rc;
+    }
+    for (ptrdiff_t i = 0; rc == FP_OK && i < rows->shape[dim]; i++) {
+        rc = put_rows(rows, dim + 1, data + i * rows->strides[dim], at, put, target);
+    }
+    return rc;
+}
+
+static inline int
+put_buffer(const fp_out_of_band *b, u64 at, put_bytes *put, const void *target)
+{
+    return b->rows.ndim == 0 ? put(target, at, b->bytes.data, b->bytes.size) : put_rows(&b->rows, 0, b->bytes.data, &at, put, target);
+}
+
 /* Hand every piece of the layout to `put`, with its place; the gaps are the target's. Stops at what is not FP_OK. */
 static inline int
-each_piece(const fp_payload *p, int (*put)(const void *target, u64 at, const void *data, u64 size), const void *target)
+each_piece(const fp_payload *p, put_bytes *put, const void *target)
 {
     u64 at = 0;
     int rc = FP_OK;
@@ -65,7 +89,7 @@ each_piece(const fp_payload *p, int (*put)(const void *target, u64 at, const voi
         const fp_buffer_shm entry = {.offset = offset, .size = b->bytes.size, .kind = b->kind};
         rc = put(target, table, &entry, sizeof entry);
         if (rc == FP_OK) {
-            rc = put(target, offset, b->bytes.data, b->bytes.size);
+            rc = put_buffer(b, offset, put, target);
         }
         table += sizeof entry;
         offset = aligned(offset + b->bytes.size, FP_BUFFER_ALIGNMENT);
@@ -131,6 +155,6 @@ fp_payload_buffer(const u8 *data, u64 size, u64 stream, u64 i, fp_out_of_band *b
         (entry.kind == FP_BUFFER_ARRAY && entry.size == 0)) {
         return FP_CORRUPT;
     }
-    *buffer = (fp_out_of_band){{data + entry.offset, entry.size}, (fp_buffer_kind)entry.kind};
+    *buffer = (fp_out_of_band){.bytes = {data + entry.offset, entry.size}, .kind = (fp_buffer_kind)entry.kind};
     return FP_OK;
 }

@@ -11,6 +11,8 @@
 
 #include "atomic.h"
 
+#include <stddef.h>
+
 #define FP_BUFFER_ALIGNMENT 64u
 
 typedef struct {
@@ -26,9 +28,17 @@ typedef enum {
     FP_BUFFER_KINDS,
 } fp_buffer_kind;
 
+/* The rows of an array may lie apart where they come from; they arrive one after the other. */
 typedef struct {
-    fp_piece bytes;
+    u64 ndim;                          /* dimensions outside of a row; 0: all is in one piece */
+    const ptrdiff_t *shape, *strides;  /* of those, in rows and in bytes */
+    u64 size;                          /* of a row, in bytes */
+} fp_rows;
+
+typedef struct {
+    fp_piece bytes;                    /* where it begins, and how many bytes it has with all its rows */
     fp_buffer_kind kind;
+    fp_rows rows;                      /* of one that is sent */
 } fp_out_of_band;
 
 /* To be sent. */

@@ -3,6 +3,9 @@
 
 #include <string.h>
 
+#define APART_FROM (64 << 10)   /* for less it does not pay to find out */
+#define ROW_FROM 1024u          /* bytes: each is copied, or written into a file, on its own */
+
 /* -------------------------------------------------------------------- memory */
 
 typedef struct {
@@ -72,6 +75,25 @@ fp_is_array_type(PyObject *type)
            strcmp(((PyTypeObject *)type)->tp_name, "numpy.ndarray") == 0;
 }
 
+bool
+fp_is_block_type(fp_state *st, PyObject *type)
+{
+    if (!PyType_Check(type) || strcmp(((PyTypeObject *)type)->tp_name, "NumpyBlock") != 0) {
+        return false;
+    }
+    PyObject *module = PyObject_GetAttr(type, st->s_module);
+    bool is = module && PyUnicode_Check(module) && PyUnicode_CompareWithASCIIString(module, "pandas.core.internals.blocks") == 0;
+    Py_XDECREF(module);
+    PyErr_Clear();
+    return is;
+}
+
+PyObject *
+fp_reduce_block(PyObject *block)
+{
+    return PyObject_CallMethod(block, "__reduce_ex__", "i", 4);
+}
+
 /* The PickleBuffer that it begins with, borrowed, or NULL. */
 static PyObject *
 buffer_of(PyObject *reduced)
@@ -81,10 +103,99 @@ buffer_of(PyObject *reduced)
     return first && PyPickleBuffer_Check(first) ? first : NULL;
 }
 
-PyObject *
-fp_reduce_array(fp_state *st, PyObject *array, PyObject **buffer)
+fp_rows
+fp_rows_of(const Py_buffer *view)
 {
-    PyObject *reduced = PyObject_CallMethodOneArg(array, st->s_reduce_ex, st->protocol);
-    *buffer = reduced ? Py_XNewRef(buffer_of(reduced)) : NULL;
+    fp_rows rows = {(u64)view->ndim, view->shape, view->strides, (u64)view->itemsize};
+    while (rows.ndim > 0 && (rows.strides[rows.ndim - 1] == (Py_ssize_t)rows.size || rows.shape[rows.ndim - 1] == 1)) {
+        rows.size *= (u64)rows.shape[--rows.ndim];
+    }
+    return rows;
+}
+
+/* NumPy sends the memory of an array that is in one piece, in whatever order of its dimensions. */
+static bool
+is_in_one_piece(const Py_buffer *view)
+{
+    Py_ssize_t last = 0;
+    for (int i = 0; i < view->ndim; i++) {
+        Py_ssize_t stride = view->strides[i];
+        last += (view->shape[i] - 1) * (stride < 0 ? -stride : stride);
+    }
+    return last + view->itemsize == view->len;
+}
+
+/* Items that NumPy does not change on their way: numbers in the order of bytes of this machine. */
+static bool
+has_plain_items(const Py_buffer *view)
+{
+    const char *format = view->format;
+    size_t length = strlen(format);
+    return (length == 1 && strchr("?bBhHiIlLqQefdg", format[0])) || (length == 2 && format[0] == 'Z' && strchr("fdg", format[1]));
+}
+
+static bool
+lies_apart(fp_state *st, PyObject *array)
+{
+    PyObject *nbytes = PyObject_GetAttr(array, st->s_nbytes);
+    bool is_large = nbytes && PyLong_Check(nbytes) && PyLong_AsSsize_t(nbytes) >= APART_FROM;
+    Py_XDECREF(nbytes);
+    Py_buffer view;
+    if (!is_large || PyObject_GetBuffer(array, &view, PyBUF_FULL_RO) < 0) {
+        PyErr_Clear();   /* NumPy says what is wrong, or sends it in another way */
+        return false;
+    }
+    bool is_apart = has_plain_items(&view) && !is_in_one_piece(&view) && fp_rows_of(&view).size >= ROW_FROM;
+    PyBuffer_Release(&view);
+    return is_apart;
+}
+
+/* A PickleBuffer that is writable: pickle says so in the stream. */
+static PyObject *
+stand_in(void)
+{
+    PyObject *memory = PyByteArray_FromStringAndSize(NULL, 0);
+    PyObject *buffer = memory ? PyPickleBuffer_FromObject(memory) : NULL;
+    Py_XDECREF(memory);
+    return buffer;
+}
+
+/* Of an array without any rows, in one piece, with another buffer and shape: so it is always NumPy that says how arrays are
+ * made. NULL, perhaps with an exception. */
+static PyObject *
+reduce_apart(fp_state *st, PyObject *array)
+{
+    PyObject *none = PySequence_GetSlice(array, 0, 0), *shape = PyObject_GetAttr(array, st->s_shape);
+    PyObject *model = none && shape ? PyObject_CallMethodOneArg(none, st->s_reduce_ex, st->protocol) : NULL, *reduced = NULL;
+    if (model != NULL && buffer_of(model) != NULL && PyTuple_GET_SIZE(PyTuple_GET_ITEM(model, 1)) == 4) {
+        PyObject *args = PyTuple_GET_ITEM(model, 1), *buffer = stand_in();
+        reduced = buffer == NULL ? NULL
+                                 : Py_BuildValue("(O(NOOO))", PyTuple_GET_ITEM(model, 0), buffer, PyTuple_GET_ITEM(args, 1), shape,
+                                                 PyTuple_GET_ITEM(args, 3));
+    }
+    Py_XDECREF(none);
+    Py_XDECREF(shape);
+    Py_XDECREF(model);
     return reduced;
+}
+
+PyObject *
+fp_reduce_array(fp_state *st, PyObject *array, fp_sent_array *sent)
+{
+    PyObject *reduced = NULL;
+    bool is_apart = lies_apart(st, array) && (reduced = reduce_apart(st, array)) != NULL;
+    if (reduced == NULL && !PyErr_Occurred()) {
+        reduced = PyObject_CallMethodOneArg(array, st->s_reduce_ex, st->protocol);
+    }
+    if (reduced != NULL) {
+        *sent = (fp_sent_array){Py_XNewRef(buffer_of(reduced)), is_apart ? Py_NewRef(array) : NULL};
+    }
+    return reduced;
+}
+
+void
+fp_forget_array(fp_sent_array *sent)
+{
+    Py_CLEAR(sent->buffer);
+    Py_CLEAR(sent->apart);
 }

@@ -8,14 +8,30 @@
 #define FP_ARRAYS_H
 
 #include "state.h"
-#include "../core/atomic.h"
+#include "../core/payload.h"
 
 extern PyType_Spec fp_array_memory_spec;
 
 /* Is it numpy.ndarray itself? */
 bool fp_is_array_type(PyObject *type);
-/* As array.__reduce_ex__(5). `*buffer`: a new reference to the PickleBuffer in it, if there is one, or NULL. NULL with an exception. */
-PyObject *fp_reduce_array(fp_state *st, PyObject *array, PyObject **buffer);
+/* An array that is being pickled: its buffer is the next to come. */
+typedef struct {
+    PyObject *buffer;   /* its PickleBuffer, or NULL: it has none */
+    PyObject *apart;    /* the array itself, whose rows lie apart, and for which `buffer` only stands; or NULL */
+} fp_sent_array;
+
+/* As array.__reduce_ex__(5), but a large array whose rows lie apart is not copied into one piece before. NULL with an exception. */
+PyObject *fp_reduce_array(fp_state *st, PyObject *array, fp_sent_array *sent);
+void fp_forget_array(fp_sent_array *sent);
+
+/* Is it pandas' class for columns of one type that NumPy knows? From 3.1 on it copies an array whose rows lie apart, as those of
+ * a slice of a DataFrame do, into one piece for whoever asks for protocol 5: in vain, where the rows are sent as they are. */
+bool fp_is_block_type(fp_state *st, PyObject *type);
+/* As block.__reduce_ex__(4). NULL with an exception. */
+PyObject *fp_reduce_block(PyObject *block);
+
+/* Rows as long as possible. The view must outlive them. */
+fp_rows fp_rows_of(const Py_buffer *view);
 
 /* Memory for an array: an object with a writable buffer of `size` bytes, at `*data`. `*is_warm`: it has its pages. NULL with an
  * exception. */

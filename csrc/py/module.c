@@ -137,7 +137,8 @@ intern(fp_state *st)
         {&st->s_reinforce, "_reinforce"},
         {&st->s_module, "__module__"}, {&st->s_qualname, "__qualname__"},
         {&st->s_load, "load"}, {&st->s_take_buffer, "take_buffer"},
-        {&st->s_reduce_shared, "reduce_shared"}, {&st->s_reduce_array, "reduce_array"}, {&st->s_reduce_ex, "__reduce_ex__"},
+        {&st->s_reduce_shared, "reduce_shared"}, {&st->s_reduce_array, "reduce_array"}, {&st->s_reduce_block, "reduce_block"},
+        {&st->s_reduce_ex, "__reduce_ex__"}, {&st->s_nbytes, "nbytes"}, {&st->s_shape, "shape"},
         {&st->s_pages, "_pages"},
     };
     for (size_t i = 0; i < sizeof wanted / sizeof *wanted; i++) {
@@ -187,7 +188,7 @@ module_exec(PyObject *module)
 }
 
 #define EACH_OBJECT(X)                                                                              \
-    X(Pages) X(Shared) X(open_shared) X(kept) X(kept_before) X(s_reduce_shared) X(s_reduce_array) X(s_reduce_ex) X(protocol) X(s_pages) X(ArrayMemory) X(Writer) X(Reader) X(Reducers) X(Future) X(Pool) X(Executor) X(WaitSet) X(CompletionQueue) X(loads) X(Unpickler) X(find_class) X(ForkingPickler) X(BaseFuture)     \
+    X(Pages) X(Shared) X(open_shared) X(kept) X(kept_before) X(s_reduce_shared) X(s_reduce_array) X(s_reduce_block) X(s_reduce_ex) X(s_nbytes) X(s_shape) X(protocol) X(s_pages) X(ArrayMemory) X(Writer) X(Reader) X(Reducers) X(Future) X(Pool) X(Executor) X(WaitSet) X(CompletionQueue) X(loads) X(Unpickler) X(find_class) X(ForkingPickler) X(BaseFuture)     \
     X(CancelledError) X(TimeoutError) X(Condition) X(modules) X(s_dump) X(s_clear_memo) X(s_dispatch_table) X(forking_reducers) X(copyreg_reducers)          \
     X(s_prepare) X(s_reinforce) X(s_module) X(s_qualname) X(s_load) X(s_take_buffer) X(buffers_keyword)                                                          \
     X(state_names[0]) X(state_names[1]) X(state_names[2]) X(state_names[3]) X(state_names[4])

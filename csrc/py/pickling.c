@@ -49,7 +49,10 @@ lay_out_buffers(fp_pickler *p)
     p->out_of_band = PyMem_RawMalloc(w->nbuffers * sizeof *p->out_of_band);
     for (size_t i = 0; p->out_of_band != NULL && i < w->nbuffers; i++) {
         const fp_kept_buffer *b = &w->buffers[i];
-        p->out_of_band[i] = (fp_out_of_band){{b->view.buf, (u64)b->view.len}, b->kind};
+        p->out_of_band[i] = (fp_out_of_band){{b->view.buf, (u64)b->view.len}, b->kind, {0}};
+        if (b->is_apart) {
+            p->out_of_band[i].rows = fp_rows_of(&b->view);
+        }
     }
     p->payload.buffers = p->out_of_band;
     p->payload.nbuffers = w->nbuffers;
@@ -99,8 +102,8 @@ typedef struct {
     fp_writer *writer;
 } fp_reducers;
 
-/* What ForkingPickler.dispatch_table would be if it were made now; in a call, how a shared object travels; and how an array does
- * of which nobody has said how. */
+/* What ForkingPickler.dispatch_table would be if it were made now; in a call, how a shared object travels; and how an array does,
+ * or a block of pandas, of which nobody has said how. */
 static PyObject *
 reducers_get(PyObject *self, PyObject *type)
 {
@@ -115,6 +118,9 @@ reducers_get(PyObject *self, PyObject *type)
     }
     if (found == NULL && !PyErr_Occurred() && fp_is_array_type(type)) {
         return PyObject_GetAttr((PyObject *)writer, st->s_reduce_array);
+    }
+    if (found == NULL && !PyErr_Occurred() && fp_is_block_type(st, type)) {
+        return PyObject_GetAttr((PyObject *)writer, st->s_reduce_block);
     }
     if (found == NULL && !PyErr_Occurred()) {
         PyErr_SetObject(PyExc_KeyError, type);

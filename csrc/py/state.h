@@ -27,7 +27,7 @@ typedef struct {
     bool is_worker;
     /* names */
     PyObject *s_dump, *s_clear_memo, *s_dispatch_table, *s_prepare, *s_reinforce, *s_module, *s_qualname;
-    PyObject *s_load, *s_take_buffer, *s_reduce_shared, *s_reduce_array, *s_reduce_ex, *s_pages;
+    PyObject *s_load, *s_take_buffer, *s_reduce_shared, *s_reduce_array, *s_reduce_block, *s_reduce_ex, *s_nbytes, *s_shape, *s_pages;
     PyObject *protocol;          /* 5 */
     PyObject *buffers_keyword;   /* ("buffers",) */
     /* spare picklers, see pickling.h */

@@ -1,5 +1,4 @@
 #include "writer.h"
-#include "arrays.h"
 #include "errors.h"
 #include "shared.h"
 #include "../core/error.h"
@@ -79,11 +78,27 @@ writer_write(PyObject *self, PyObject *data)
 }
 
 static fp_buffer_kind
-kind_of(const Py_buffer *view, bool is_of_array)
+kind_of(const Py_buffer *view, bool is_of_array, bool is_apart)
 {
-    return view->readonly                              ? FP_BUFFER_BYTES
+    return view->readonly && !is_apart                 ? FP_BUFFER_BYTES   /* pickle copies rows, and a copy is writable */
            : is_of_array && view->len >= LARGE_ARRAY   ? FP_BUFFER_ARRAY
                                                        : FP_BUFFER_BYTEARRAY;
+}
+
+/* False with an exception. The view is one of our own: whoever made the PickleBuffer may release it. */
+static bool
+view_buffer(fp_writer *w, PyObject *buffer, fp_kept_buffer *kept)
+{
+    fp_sent_array array = w->array;
+    w->array = (fp_sent_array){0};
+    bool is_of_array = buffer == array.buffer;
+    kept->is_apart = is_of_array && array.apart != NULL;
+    bool ok = PyObject_GetBuffer(kept->is_apart ? array.apart : buffer, &kept->view, PyBUF_FULL_RO) == 0;
+    if (ok) {
+        kept->kind = kind_of(&kept->view, is_of_array, kept->is_apart);
+    }
+    fp_forget_array(&array);
+    return ok;
 }
 
 /* A pickler's buffer_callback: true if the buffer is to go in band. */
@@ -91,21 +106,19 @@ static PyObject *
 writer_take_buffer(PyObject *self, PyObject *buffer)
 {
     fp_writer *w = (fp_writer *)self;
-    bool is_of_array = buffer == w->array_buffer;
-    Py_CLEAR(w->array_buffer);
-    Py_buffer view;   /* one of our own: whoever made the PickleBuffer may release it */
-    if (PyObject_GetBuffer(buffer, &view, PyBUF_FULL_RO) < 0) {
+    fp_kept_buffer kept;
+    if (!view_buffer(w, buffer, &kept)) {
         return NULL;
     }
-    if (view.len < OUT_OF_BAND) {
-        PyBuffer_Release(&view);
+    if (kept.view.len < OUT_OF_BAND) {
+        PyBuffer_Release(&kept.view);
         Py_RETURN_TRUE;
     }
     if (!grow(&w->buffers, &w->buffers_room, w->nbuffers, sizeof *w->buffers)) {
-        PyBuffer_Release(&view);
+        PyBuffer_Release(&kept.view);
         return NULL;
     }
-    w->buffers[w->nbuffers++] = (fp_kept_buffer){view, kind_of(&view, is_of_array)};
+    w->buffers[w->nbuffers++] = kept;
     Py_RETURN_FALSE;
 }
 
@@ -117,7 +130,7 @@ fp_writer_reset(fp_writer *w)
     w->of_call = false;
     fp_holds_free(w->holds);
     w->holds = NULL;
-    Py_CLEAR(w->array_buffer);
+    fp_forget_array(&w->array);
     while (w->nwrites > 0) {
         Py_buffer view = w->writes[--w->nwrites].view;
         PyBuffer_Release(&view);
@@ -163,14 +176,23 @@ writer_reduce_shared(PyObject *self, PyObject *shared)
 static PyObject *
 writer_reduce_array(PyObject *self, PyObject *array)
 {
-    PyObject *buffer, *reduced = fp_reduce_array(fp_state_by_type(Py_TYPE(self)), array, &buffer);
-    Py_XSETREF(((fp_writer *)self)->array_buffer, buffer);
-    return reduced;
+    fp_writer *w = (fp_writer *)self;
+    fp_forget_array(&w->array);
+    return fp_reduce_array(fp_state_by_type(Py_TYPE(self)), array, &w->array);
+}
+
+/* The reducer of pandas' NumpyBlock. */
+static PyObject *
+writer_reduce_block(PyObject *Py_UNUSED(self), PyObject *block)
+{
+    return fp_reduce_block(block);
 }
 
 static PyMethodDef writer_methods[] = {
     {"reduce_array", writer_reduce_array, METH_O, PyDoc_STR(
      "reduce_array($self, array, /)\n--\n\nAn array: where its buffer is to arrive is known then.")},
+    {"reduce_block", writer_reduce_block, METH_O, PyDoc_STR(
+     "reduce_block($self, block, /)\n--\n\nA block of a DataFrame, with its array as it is.")},
     {"reduce_shared", writer_reduce_shared, METH_O, PyDoc_STR(
      "reduce_shared($self, shared, /)\n--\n\nA shared object by reference: the call holds it.")},
     {"write", writer_write, METH_O, PyDoc_STR("write($self, data, /)\n--\n\nAppend bytes.")},

@@ -2,6 +2,7 @@
 #ifndef FP_WRITER_H
 #define FP_WRITER_H
 
+#include "arrays.h"
 #include "state.h"
 #include "../core/payload.h"
 #include "../core/share.h"
@@ -15,6 +16,7 @@ typedef struct {
 typedef struct {
     Py_buffer view;
     fp_buffer_kind kind;
+    bool is_apart;                 /* its rows lie apart */
 } fp_kept_buffer;
 
 typedef struct {
@@ -25,7 +27,7 @@ typedef struct {
     size_t nwrites, writes_room;
     fp_kept_buffer *buffers;       /* out of band */
     size_t nbuffers, buffers_room;
-    PyObject *array_buffer;        /* the PickleBuffer of an array: it is the next to come; or NULL */
+    fp_sent_array array;           /* its buffer is the next to come */
     bool of_call;                  /* shared objects go by reference: the call keeps them */
     fp_holds *holds;               /* those */
 } fp_writer;

@@ -3,6 +3,7 @@
 import copyreg
 import pickle
 import random
+import tracemalloc
 from multiprocessing.reduction import ForkingPickler
 
 import pytest
@@ -28,6 +29,25 @@ ARRAYS = {
     "reversed": lambda: numpy.arange(N)[::-1],
     "transposed": lambda: numpy.arange(N).reshape(100, -1).T,
     "broadcast": lambda: numpy.broadcast_to(numpy.arange(1000), (100, 1000)),
+    "columns": lambda: wide()[:, 10:-10],
+    "columns of every other row": lambda: wide()[::2, :-1],
+    "columns, upside down": lambda: wide()[::-1, 1:],
+    "columns of one row": lambda: wide()[3:4, 5:],
+    "columns, read-only": lambda: _read_only(wide()[:, 10:-10]),
+    "columns, dimensions swapped": lambda: wide().reshape(10, 10, -1).transpose(1, 0, 2)[:, :, 5:],
+    "columns of one dimension": lambda: wide().reshape(10, 10, -1)[:, 4],
+    "columns, bool": lambda: (wide() > 9)[:, 10:],
+    "columns, float16": lambda: wide("f2")[:, 10:],
+    "columns, big-endian": lambda: wide(">f8")[:, 10:],
+    "columns, dates": lambda: wide("M8[s]")[:, 10:],
+    "columns, text": lambda: wide("U5")[:, 10:],
+    "columns, objects": lambda: wide(object)[:, 10:],
+    "columns, structured": lambda: wide([("a", "i4"), ("b", "f8")])[:, 10:],
+    "columns, of a Fortran array": lambda: numpy.asfortranarray(wide())[:, 10:-10],
+    "few columns": lambda: wide()[:, 10:13],
+    "rows of a Fortran array": lambda: numpy.asfortranarray(wide())[10:-10],
+    "swapped": lambda: wide().reshape(10, 10, -1).transpose(1, 0, 2),
+    "windows": lambda: numpy.lib.stride_tricks.sliding_window_view(numpy.arange(2000), 500),
     "0-d": lambda: numpy.array(5.0),
     "empty": lambda: numpy.empty((0, 3)),
     "small": lambda: numpy.arange(3),
@@ -36,6 +56,10 @@ ARRAYS = {
     "masked": lambda: numpy.ma.masked_greater(numpy.arange(N), 5),
     "record array": lambda: numpy.rec.fromarrays([numpy.arange(N), numpy.arange(N) / 2], names="a,b"),
 }
+
+
+def wide(dtype="f8"):
+    return (numpy.arange(N) % 60_000).astype(dtype).reshape(100, -1)
 
 
 def _read_only(array):
@@ -51,6 +75,7 @@ def test_array(pool, kind, is_fastpool):
     assert numpy.array_equal(result, wanted)
     for flag in ("C_CONTIGUOUS", "F_CONTIGUOUS", "WRITEABLE", "ALIGNED"):
         assert result.flags[flag] == wanted.flags[flag], flag
+    assert result.strides == wanted.strides
 
 
 def test_memory_mapped(pool, tmp_path):
@@ -140,6 +165,25 @@ Impostor.__name__ = "numpy.ndarray"
 @pytest.mark.fastpool_only("the standard library pickles with protocol 4")
 def test_class_that_is_called_an_array(pool):
     assert type(pool.submit(tasks.echo, Impostor()).result()) is bytearray
+
+
+@pytest.mark.fastpool_only("the standard library copies several times")
+def test_columns_are_not_copied_before_they_are_sent(pool):
+    columns = numpy.ones((4, 3 * MIB))[:, MIB : 2 * MIB]
+    tracemalloc.start()
+    try:
+        assert pool.submit(numpy.sum, columns).result() == 4 * MIB
+        assert tracemalloc.get_traced_memory()[1] < columns.nbytes / 8
+    finally:
+        tracemalloc.stop()
+
+
+def test_columns_twice(pool):
+    """What was one object is one object, and views of the same memory are not."""
+    array = wide()
+    columns, rest = array[:, 10:], array[:, 9:]
+    first, second, other = pool.submit(tasks.echo, (columns, columns, rest)).result()
+    assert first is second and numpy.array_equal(first, columns) and numpy.array_equal(other, rest)
 
 
 def test_same_array_twice(pool):

@@ -1,6 +1,7 @@
 """DataFrames arrive as pickle alone would deliver them, their blocks out of band."""
 
 import pickle
+import tracemalloc
 
 import pytest
 
@@ -87,6 +88,23 @@ def test_pieces(pool):
     pieces = [whole.iloc[start : start + ROWS // 5] for start in range(0, ROWS, ROWS // 5)]
     for result, piece in zip(pool.map(aggregated, pieces), pieces, strict=True):
         same(result, aggregated(piece))
+
+
+def total(frame):
+    return frame.to_numpy().sum()
+
+
+@pytest.mark.fastpool_only("the standard library copies several times")
+def test_pieces_are_not_copied_before_they_are_sent(pool):
+    """Nor by pandas, which from 3.1 on does so for protocol 5."""
+    rows = 1 << 20
+    piece = pandas.DataFrame({name: np.ones(3 * rows) for name in "abcd"}).copy().iloc[rows : 2 * rows]
+    tracemalloc.start()
+    try:
+        assert pool.submit(total, piece).result() == 4 * rows
+        assert tracemalloc.get_traced_memory()[1] < 8 * rows
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.fastpool_only("the standard library has nothing like it")

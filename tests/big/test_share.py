@@ -130,6 +130,13 @@ def test_zero_length_fortran_order_and_structured_arrays(lib):
         assert value.flags.f_contiguous == array.flags.f_contiguous
 
 
+def test_columns(lib):
+    matrix = np.arange(400_000.0).reshape(100, -1)
+    for columns in (matrix[:, 10:-10], matrix[::-2, 1000:]):
+        value = lib.share(columns).value
+        assert np.array_equal(value, columns) and not value.flags.writeable
+
+
 def test_what_cannot_be_pickled(lib):
     with pytest.raises(TypeError, match="cannot pickle '_thread.lock' object"):
         lib.share(threading.Lock())

@@ -7,6 +7,10 @@
 #include "core/payload.h"
 
 #define MOST 40
+#define DIMENSIONS 3
+#define ROWS 3            /* in a dimension, at most */
+#define APART 2000        /* bytes, at most */
+#define REACH (DIMENSIONS * (ROWS - 1) * APART)
 
 static u8 source[1 << 16];
 
@@ -16,9 +20,38 @@ dice(u64 below)
     return below ? (u64)rand() % below : 0;
 }
 
+/* The shape and the strides of an array. */
+typedef struct {
+    ptrdiff_t shape[DIMENSIONS], strides[DIMENSIONS];
+} layout;
+
+static fp_out_of_band
+any_buffer(void)
+{
+    u64 size = dice(4) ? dice(3000) : 0;
+    if (size == 0) {
+        return (fp_out_of_band){.kind = FP_BUFFER_BYTES};
+    }
+    return (fp_out_of_band){{source + dice(sizeof source - size), size}, (fp_buffer_kind)dice(FP_BUFFER_KINDS), {0}};
+}
+
+/* Of rows in any order, some of them perhaps the same bytes. */
+static fp_out_of_band
+any_rows(layout *l)
+{
+    u64 ndim = 1 + dice(DIMENSIONS), row = 1 + dice(200), rows = 1;
+    for (u64 i = 0; i < ndim; i++) {
+        l->shape[i] = (ptrdiff_t)(1 + dice(ROWS));
+        l->strides[i] = (ptrdiff_t)dice(2 * APART + 1) - APART;
+        rows *= (u64)l->shape[i];
+    }
+    const u8 *data = source + REACH + dice(sizeof source - 2 * REACH - row);
+    return (fp_out_of_band){{data, rows * row}, FP_BUFFER_ARRAY, {ndim, l->shape, l->strides, row}};
+}
+
 /* A payload of random pieces and buffers out of `source`. */
 static fp_payload
-any_payload(fp_piece *pieces, fp_out_of_band *buffers)
+any_payload(fp_piece *pieces, fp_out_of_band *buffers, layout *layouts)
 {
     fp_payload p = {.pieces = pieces, .buffers = buffers, .npieces = 1 + dice(MOST), .nbuffers = dice(3) ? dice(MOST) : 0};
     for (u64 i = 0; i < p.npieces; i++) {
@@ -26,11 +59,32 @@ any_payload(fp_piece *pieces, fp_out_of_band *buffers)
         pieces[i] = (fp_piece){size ? source + dice(sizeof source - size) : NULL, size};
     }
     for (u64 i = 0; i < p.nbuffers; i++) {
-        u64 size = dice(4) ? dice(3000) : 0;
-        buffers[i] = (fp_out_of_band){{size ? source + dice(sizeof source - size) : NULL, size}, size ? (fp_buffer_kind)dice(FP_BUFFER_KINDS) : FP_BUFFER_BYTES};
+        buffers[i] = dice(3) ? any_buffer() : any_rows(&layouts[i]);
     }
     fp_payload_measure(&p);
     return p;
+}
+
+/* Row n in C's order of them. */
+static const u8 *
+nth_row(const fp_out_of_band *b, u64 n)
+{
+    const u8 *data = b->bytes.data;
+    for (u64 i = b->rows.ndim; i > 0; i--) {
+        u64 length = (u64)b->rows.shape[i - 1];
+        data += (ptrdiff_t)(n % length) * b->rows.strides[i - 1];
+        n /= length;
+    }
+    return data;
+}
+
+static void
+check_bytes(const u8 *data, const fp_out_of_band *sent)
+{
+    u64 size = sent->rows.ndim ? sent->rows.size : sent->bytes.size;
+    for (u64 n = 0; n * size < sent->bytes.size; n++) {
+        CHECK(memcmp(data + n * size, nth_row(sent, n), size) == 0);
+    }
 }
 
 static void
@@ -51,7 +105,7 @@ check_same(const u8 *data, const fp_payload *p)
         CHECK_EQ(b.bytes.size, p->buffers[i].bytes.size);
         CHECK_EQ(b.kind, p->buffers[i].kind);
         CHECK_EQ((u64)(b.bytes.data - data) % FP_BUFFER_ALIGNMENT, 0);
-        CHECK(b.bytes.size == 0 || memcmp(b.bytes.data, p->buffers[i].bytes.data, b.bytes.size) == 0);
+        check_bytes(b.bytes.data, &p->buffers[i]);
     }
 }
 
@@ -62,7 +116,8 @@ test_round_trips(void)
     for (int round = 0; round < 3000; round++) {
         fp_piece pieces[MOST];
         fp_out_of_band buffers[MOST];
-        fp_payload p = any_payload(pieces, buffers);
+        layout layouts[MOST];
+        fp_payload p = any_payload(pieces, buffers, layouts);
         u8 *data = malloc(p.size ? p.size : 1);
         CHECK(data != NULL);
         fp_payload_write(&p, data);

@@ -17,7 +17,11 @@ static fp_share *
 new_share(void)
 {
     const fp_piece pieces[] = {{words, 9}, {words + 9, sizeof words - 9}};
-    const fp_out_of_band buffers[] = {{{bulk, sizeof bulk}, FP_BUFFER_BYTES}, {{NULL, 0}, FP_BUFFER_BYTEARRAY}, {{bulk + 1, 5000}, FP_BUFFER_ARRAY}};
+    const fp_out_of_band buffers[] = {
+        {{bulk, sizeof bulk}, FP_BUFFER_BYTES, {0}},
+        {{NULL, 0}, FP_BUFFER_BYTEARRAY, {0}},
+        {{bulk + 1, 5000}, FP_BUFFER_ARRAY, {0}},
+    };
     fp_payload p = {.pieces = pieces, .npieces = 2, .buffers = buffers, .nbuffers = 3};
     fp_payload_measure(&p);
     fp_share *s = NULL;
