@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#define MOST ((u64)INT64_MAX / 2)   /* of a payload: no sum on the way to its place can overflow */
+
 typedef struct {
     u64 offset, size, kind;
 } fp_buffer_shm;
@@ -27,28 +29,32 @@ first_buffer(u64 stream, u64 count)
     return aligned(table_of(stream) + 8 + count * sizeof(fp_buffer_shm), FP_BUFFER_ALIGNMENT);
 }
 
-void
+bool
 fp_payload_measure(fp_payload *p)
 {
     p->stream = 0;
     for (u64 i = 0; i < p->npieces; i++) {
-        p->stream += p->pieces[i].size;
+        p->stream += p->pieces[i].size;   /* memory that there is: it cannot be too much */
     }
     p->size = p->stream;
     if (p->nbuffers > 0) {
         u64 end = first_buffer(p->stream, p->nbuffers);
         for (u64 i = 0; i < p->nbuffers; i++) {
+            if (end > MOST || p->buffers[i].bytes.size > MOST - end) {
+                return false;
+            }
             p->size = end + p->buffers[i].bytes.size;
             end = aligned(p->size, FP_BUFFER_ALIGNMENT);
         }
     }
+    return true;
 }
 
-typedef int put_bytes(const void *target, u64 at, const void *data, u64 size);
+typedef int putter(const void *target, u64 at, const void *data, u64 size);
 
-/* Those of dimension `dim`; `*at` is where the next one goes. */
+/* The rows of dimension `dim` and all within; `*at` is where the next one goes. */
 static int
-put_rows(const fp_rows *rows, u64 dim, const u8 *data, u64 *at, put_bytes *put, const void *target)
+put_rows(const fp_rows *rows, u64 dim, const u8 *data, u64 *at, putter *put, const void *target)
 {
     int rc = FP_OK;
     if (dim == rows->ndim) {
@@ -63,14 +69,14 @@ put_rows(const fp_rows *rows, u64 dim, const u8 *data, u64 *at, put_bytes *put, 
 }
 
 static inline int
-put_buffer(const fp_out_of_band *b, u64 at, put_bytes *put, const void *target)
+put_buffer(const fp_out_of_band *b, u64 at, putter *put, const void *target)
 {
     return b->rows.ndim == 0 ? put(target, at, b->bytes.data, b->bytes.size) : put_rows(&b->rows, 0, b->bytes.data, &at, put, target);
 }
 
 /* Hand every piece of the layout to `put`, with its place; the gaps are the target's. Stops at what is not FP_OK. */
 static inline int
-each_piece(const fp_payload *p, put_bytes *put, const void *target)
+each_piece(const fp_payload *p, putter *put, const void *target)
 {
     u64 at = 0;
     int rc = FP_OK;

@@ -49,7 +49,8 @@ typedef struct {
     u64 stream, size;                /* set by fp_payload_measure */
 } fp_payload;
 
-void fp_payload_measure(fp_payload *p);
+/* False: it has more bytes than can be counted. (Rows that are the same bytes again and again need no memory.) */
+bool fp_payload_measure(fp_payload *p);
 /* `to` has room for p->size bytes. */
 void fp_payload_write(const fp_payload *p, u8 *to);
 /* Into a file, whose bytes from `offset` on are zeros. 0, or as fp_write_at. */

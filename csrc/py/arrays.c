@@ -3,8 +3,8 @@
 
 #include <string.h>
 
-#define APART_FROM (64 << 10)   /* for less it does not pay to find out */
-#define ROW_FROM 1024u          /* bytes: each is copied, or written into a file, on its own */
+#define ROWS_FROM (64 << 10)   /* bytes of an array: for less it does not pay to find out */
+#define ROW_FROM 1024u         /* bytes: each is copied, or written into a file, on its own */
 
 /* -------------------------------------------------------------------- memory */
 
@@ -75,25 +75,6 @@ fp_is_array_type(PyObject *type)
            strcmp(((PyTypeObject *)type)->tp_name, "numpy.ndarray") == 0;
 }
 
-bool
-fp_is_block_type(fp_state *st, PyObject *type)
-{
-    if (!PyType_Check(type) || strcmp(((PyTypeObject *)type)->tp_name, "NumpyBlock") != 0) {
-        return false;
-    }
-    PyObject *module = PyObject_GetAttr(type, st->s_module);
-    bool is = module && PyUnicode_Check(module) && PyUnicode_CompareWithASCIIString(module, "pandas.core.internals.blocks") == 0;
-    Py_XDECREF(module);
-    PyErr_Clear();
-    return is;
-}
-
-PyObject *
-fp_reduce_block(PyObject *block)
-{
-    return PyObject_CallMethod(block, "__reduce_ex__", "i", 4);
-}
-
 /* The PickleBuffer that it begins with, borrowed, or NULL. */
 static PyObject *
 buffer_of(PyObject *reduced)
@@ -134,23 +115,25 @@ has_plain_items(const Py_buffer *view)
     return (length == 1 && strchr("?bBhHiIlLqQefdg", format[0])) || (length == 2 && format[0] == 'Z' && strchr("fdg", format[1]));
 }
 
+/* Are its rows to be sent one by one? Then `*view` is of the array. */
 static bool
-lies_apart(fp_state *st, PyObject *array)
+view_rows(fp_state *st, PyObject *array, Py_buffer *view)
 {
     PyObject *nbytes = PyObject_GetAttr(array, st->s_nbytes);
-    bool is_large = nbytes && PyLong_Check(nbytes) && PyLong_AsSsize_t(nbytes) >= APART_FROM;
+    bool is_large = nbytes && PyLong_Check(nbytes) && PyLong_AsSsize_t(nbytes) >= ROWS_FROM;
     Py_XDECREF(nbytes);
-    Py_buffer view;
-    if (!is_large || PyObject_GetBuffer(array, &view, PyBUF_FULL_RO) < 0) {
+    if (!is_large || PyObject_GetBuffer(array, view, PyBUF_FULL_RO) < 0) {
         PyErr_Clear();   /* NumPy says what is wrong, or sends it in another way */
         return false;
     }
-    bool is_apart = has_plain_items(&view) && !is_in_one_piece(&view) && fp_rows_of(&view).size >= ROW_FROM;
-    PyBuffer_Release(&view);
-    return is_apart;
+    bool by_rows = has_plain_items(view) && !is_in_one_piece(view) && fp_rows_of(view).size >= ROW_FROM;
+    if (!by_rows) {
+        PyBuffer_Release(view);
+    }
+    return by_rows;
 }
 
-/* A PickleBuffer that is writable: pickle says so in the stream. */
+/* A PickleBuffer of nothing, and writable, which pickle says in the stream. */
 static PyObject *
 stand_in(void)
 {
@@ -160,10 +143,10 @@ stand_in(void)
     return buffer;
 }
 
-/* Of an array without any rows, in one piece, with another buffer and shape: so it is always NumPy that says how arrays are
- * made. NULL, perhaps with an exception. */
+/* What NumPy makes of array[:0], which is in one piece, but with the stand-in and the array's own shape: so it is always NumPy
+ * that says how an array is made. NULL, perhaps with an exception. */
 static PyObject *
-reduce_apart(fp_state *st, PyObject *array)
+reduce_by_rows(fp_state *st, PyObject *array)
 {
     PyObject *none = PySequence_GetSlice(array, 0, 0), *shape = PyObject_GetAttr(array, st->s_shape);
     PyObject *model = none && shape ? PyObject_CallMethodOneArg(none, st->s_reduce_ex, st->protocol) : NULL, *reduced = NULL;
@@ -183,13 +166,13 @@ PyObject *
 fp_reduce_array(fp_state *st, PyObject *array, fp_sent_array *sent)
 {
     PyObject *reduced = NULL;
-    bool is_apart = lies_apart(st, array) && (reduced = reduce_apart(st, array)) != NULL;
+    if (view_rows(st, array, &sent->rows) && (reduced = reduce_by_rows(st, array)) == NULL) {
+        PyBuffer_Release(&sent->rows);
+    }
     if (reduced == NULL && !PyErr_Occurred()) {
         reduced = PyObject_CallMethodOneArg(array, st->s_reduce_ex, st->protocol);
     }
-    if (reduced != NULL) {
-        *sent = (fp_sent_array){Py_XNewRef(buffer_of(reduced)), is_apart ? Py_NewRef(array) : NULL};
-    }
+    sent->buffer = reduced ? Py_XNewRef(buffer_of(reduced)) : NULL;
     return reduced;
 }
 
@@ -197,5 +180,61 @@ void
 fp_forget_array(fp_sent_array *sent)
 {
     Py_CLEAR(sent->buffer);
-    Py_CLEAR(sent->apart);
+    if (sent->rows.obj != NULL) {
+        PyBuffer_Release(&sent->rows);
+    }
+}
+
+/* -------------------------------------------------------------------- blocks */
+
+bool
+fp_is_block_type(fp_state *st, PyObject *type)
+{
+    if (!PyType_Check(type) || strcmp(((PyTypeObject *)type)->tp_name, "NumpyBlock") != 0) {
+        return false;
+    }
+    PyObject *module = PyObject_GetAttr(type, st->s_module), *reduce = module ? PyObject_GetAttr(type, st->s_reduce_ex) : NULL;
+    PyObject *usual = reduce ? PyObject_GetAttr((PyObject *)&PyBaseObject_Type, st->s_reduce_ex) : NULL;
+    bool is = usual && PyUnicode_Check(module) && reduce != usual &&
+              PyUnicode_CompareWithASCIIString(module, "pandas.core.internals.blocks") == 0;
+    Py_XDECREF(module);
+    Py_XDECREF(reduce);
+    Py_XDECREF(usual);
+    PyErr_Clear();
+    return is;
+}
+
+static bool
+has_rows(fp_state *st, PyObject *values)
+{
+    Py_buffer view;
+    bool has = fp_is_array_type((PyObject *)Py_TYPE(values)) && view_rows(st, values, &view);
+    if (has) {
+        PyBuffer_Release(&view);
+    }
+    return has;
+}
+
+/* What pandas makes of it for protocol 4, which does not copy, but with another array of the same memory: one that arrives
+ * with memory of its own, as a copy would. NULL, perhaps with an exception. */
+static PyObject *
+reduce_without_copy(PyObject *block, PyObject *values)
+{
+    PyObject *model = PyObject_CallMethod(block, "__reduce_ex__", "i", 4), *make, *place, *ndim, *its, *reduced = NULL;
+    if (model != NULL && PyTuple_Check(model) && PyArg_ParseTuple(model, "O(OOO)", &make, &its, &place, &ndim) && its == values) {
+        PyObject *view = PyObject_CallMethod(values, "view", NULL);
+        reduced = view ? Py_BuildValue("(O(NOO))", make, view, place, ndim) : NULL;
+    }
+    Py_XDECREF(model);
+    return reduced;
+}
+
+PyObject *
+fp_reduce_block(fp_state *st, PyObject *block)
+{
+    PyObject *values = PyObject_GetAttrString(block, "values");
+    PyObject *reduced = values && has_rows(st, values) ? reduce_without_copy(block, values) : NULL;
+    Py_XDECREF(values);
+    PyErr_Clear();   /* pandas says what is wrong, or does it in another way */
+    return reduced ? reduced : PyObject_CallMethodOneArg(block, st->s_reduce_ex, st->protocol);
 }

@@ -17,18 +17,20 @@ bool fp_is_array_type(PyObject *type);
 /* An array that is being pickled: its buffer is the next to come. */
 typedef struct {
     PyObject *buffer;   /* its PickleBuffer, or NULL: it has none */
-    PyObject *apart;    /* the array itself, whose rows lie apart, and for which `buffer` only stands; or NULL */
+    Py_buffer rows;     /* what that stands for, if `rows.obj` is not NULL: the array itself, whose rows are sent one by one */
 } fp_sent_array;
 
-/* As array.__reduce_ex__(5), but a large array whose rows lie apart is not copied into one piece before. NULL with an exception. */
+/* As array.__reduce_ex__(5), but a large array whose rows lie apart is not copied into one piece before. `*sent` is empty.
+ * NULL with an exception. */
 PyObject *fp_reduce_array(fp_state *st, PyObject *array, fp_sent_array *sent);
 void fp_forget_array(fp_sent_array *sent);
 
-/* Is it pandas' class for columns of one type that NumPy knows? From 3.1 on it copies an array whose rows lie apart, as those of
- * a slice of a DataFrame do, into one piece for whoever asks for protocol 5: in vain, where the rows are sent as they are. */
+/* Is it pandas' class for columns of one type that NumPy knows, of pandas 3.1 or later? For whoever asks for protocol 5 that
+ * copies an array whose rows lie apart, as those of a slice of a DataFrame do, into one piece
+ * (https://github.com/pandas-dev/pandas/pull/69133). */
 bool fp_is_block_type(fp_state *st, PyObject *type);
-/* As block.__reduce_ex__(4). NULL with an exception. */
-PyObject *fp_reduce_block(PyObject *block);
+/* As block.__reduce_ex__(5), but without that copy where the rows are sent one by one. NULL with an exception. */
+PyObject *fp_reduce_block(fp_state *st, PyObject *block);
 
 /* Rows as long as possible. The view must outlive them. */
 fp_rows fp_rows_of(const Py_buffer *view);

@@ -50,7 +50,7 @@ lay_out_buffers(fp_pickler *p)
     for (size_t i = 0; p->out_of_band != NULL && i < w->nbuffers; i++) {
         const fp_kept_buffer *b = &w->buffers[i];
         p->out_of_band[i] = (fp_out_of_band){{b->view.buf, (u64)b->view.len}, b->kind, {0}};
-        if (b->is_apart) {
+        if (b->by_rows) {
             p->out_of_band[i].rows = fp_rows_of(&b->view);
         }
     }
@@ -64,12 +64,13 @@ static int
 lay_out_payload(fp_pickler *p)
 {
     if (!lay_out_pieces(p) || !lay_out_buffers(p)) {
-        if (!PyErr_Occurred()) {
-            PyErr_NoMemory();
-        }
+        PyErr_NoMemory();
         return -1;
     }
-    fp_payload_measure(&p->payload);
+    if (!fp_payload_measure(&p->payload)) {
+        PyErr_SetString(PyExc_MemoryError, "what is pickled has more bytes than any memory");
+        return -1;
+    }
     return 0;
 }
 

@@ -78,9 +78,9 @@ writer_write(PyObject *self, PyObject *data)
 }
 
 static fp_buffer_kind
-kind_of(const Py_buffer *view, bool is_of_array, bool is_apart)
+kind_of(const Py_buffer *view, bool is_of_array, bool by_rows)
 {
-    return view->readonly && !is_apart                 ? FP_BUFFER_BYTES   /* pickle copies rows, and a copy is writable */
+    return view->readonly && !by_rows                  ? FP_BUFFER_BYTES   /* NumPy would copy rows, and a copy is writable */
            : is_of_array && view->len >= LARGE_ARRAY   ? FP_BUFFER_ARRAY
                                                        : FP_BUFFER_BYTEARRAY;
 }
@@ -89,16 +89,18 @@ kind_of(const Py_buffer *view, bool is_of_array, bool is_apart)
 static bool
 view_buffer(fp_writer *w, PyObject *buffer, fp_kept_buffer *kept)
 {
-    fp_sent_array array = w->array;
-    w->array = (fp_sent_array){0};
-    bool is_of_array = buffer == array.buffer;
-    kept->is_apart = is_of_array && array.apart != NULL;
-    bool ok = PyObject_GetBuffer(kept->is_apart ? array.apart : buffer, &kept->view, PyBUF_FULL_RO) == 0;
-    if (ok) {
-        kept->kind = kind_of(&kept->view, is_of_array, kept->is_apart);
+    bool is_of_array = buffer == w->array.buffer;
+    kept->by_rows = is_of_array && w->array.rows.obj != NULL;
+    if (kept->by_rows) {
+        kept->view = w->array.rows;
+        w->array.rows.obj = NULL;
     }
-    fp_forget_array(&array);
-    return ok;
+    fp_forget_array(&w->array);
+    if (!kept->by_rows && PyObject_GetBuffer(buffer, &kept->view, PyBUF_FULL_RO) < 0) {
+        return false;
+    }
+    kept->kind = kind_of(&kept->view, is_of_array, kept->by_rows);
+    return true;
 }
 
 /* A pickler's buffer_callback: true if the buffer is to go in band. */
@@ -183,16 +185,16 @@ writer_reduce_array(PyObject *self, PyObject *array)
 
 /* The reducer of pandas' NumpyBlock. */
 static PyObject *
-writer_reduce_block(PyObject *Py_UNUSED(self), PyObject *block)
+writer_reduce_block(PyObject *self, PyObject *block)
 {
-    return fp_reduce_block(block);
+    return fp_reduce_block(fp_state_by_type(Py_TYPE(self)), block);
 }
 
 static PyMethodDef writer_methods[] = {
     {"reduce_array", writer_reduce_array, METH_O, PyDoc_STR(
      "reduce_array($self, array, /)\n--\n\nAn array: where its buffer is to arrive is known then.")},
     {"reduce_block", writer_reduce_block, METH_O, PyDoc_STR(
-     "reduce_block($self, block, /)\n--\n\nA block of a DataFrame, with its array as it is.")},
+     "reduce_block($self, block, /)\n--\n\nA block of a DataFrame, with its array as it is if that is sent by rows.")},
     {"reduce_shared", writer_reduce_shared, METH_O, PyDoc_STR(
      "reduce_shared($self, shared, /)\n--\n\nA shared object by reference: the call holds it.")},
     {"write", writer_write, METH_O, PyDoc_STR("write($self, data, /)\n--\n\nAppend bytes.")},

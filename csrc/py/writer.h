@@ -16,7 +16,7 @@ typedef struct {
 typedef struct {
     Py_buffer view;
     fp_buffer_kind kind;
-    bool is_apart;                 /* its rows lie apart */
+    bool by_rows;                  /* its rows lie apart */
 } fp_kept_buffer;
 
 typedef struct {

@@ -1,14 +1,17 @@
 """NumPy's arrays, of every kind."""
 
 import copyreg
+import gc
 import pickle
 import random
+import sys
 import tracemalloc
 from multiprocessing.reduction import ForkingPickler
 
 import pytest
 
 from support import tasks
+from support.events import PATIENCE, eventually
 
 numpy = pytest.importorskip("numpy", reason="there is no NumPy for this Python yet")
 
@@ -176,6 +179,52 @@ def test_columns_are_not_copied_before_they_are_sent(pool):
         assert tracemalloc.get_traced_memory()[1] < columns.nbytes / 8
     finally:
         tracemalloc.stop()
+
+
+def columns_of(array):
+    return array[:, 10:-10]
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_columns_as_a_result(pool, read_only):
+    array = _read_only(wide()) if read_only else wide()
+    result = pool.submit(columns_of, array).result()
+    assert numpy.array_equal(result, columns_of(array)) and result.flags.writeable and result.flags.c_contiguous
+
+
+def endless(count):
+    """Rows that are the same bytes again and again: of 4 EiB each."""
+    return [numpy.broadcast_to(numpy.zeros(1024, "u1"), (1 << 52, 1024)) for _ in range(count)]
+
+
+@pytest.mark.parametrize("count", [1, 4, 5])
+def test_more_bytes_than_can_be_counted(lib, pool, count, is_fastpool):
+    with pytest.raises(MemoryError):
+        pool.submit(len, endless(count)).result(PATIENCE)
+    with pytest.raises(MemoryError):
+        pool.submit(endless, count).result(PATIENCE)
+    if is_fastpool:
+        with pytest.raises(MemoryError):
+            lib.share(endless(count))
+
+
+class Unpicklable:
+    def __reduce__(self):
+        raise ValueError("not this one")
+
+
+@pytest.mark.fastpool_only("the standard library's feeder thread holds on to the last call")
+def test_references_to_columns(pool):
+    """However the pickling ends."""
+    array = wide()
+    columns = array[:, 10:]
+    before = sys.getrefcount(array), sys.getrefcount(columns)
+    for _ in range(3):
+        assert pool.submit(numpy.sum, columns).result() == columns.sum()
+        with pytest.raises(ValueError, match="not this one"):
+            pool.submit(tasks.echo, [columns, Unpicklable()]).result()
+    gc.collect()
+    eventually(lambda: (sys.getrefcount(array), sys.getrefcount(columns)) == before)
 
 
 def test_columns_twice(pool):

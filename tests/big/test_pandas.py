@@ -107,6 +107,37 @@ def test_pieces_are_not_copied_before_they_are_sent(pool):
         tracemalloc.stop()
 
 
+def slices(rows):
+    piece = pandas.DataFrame(np.arange(8.0 * ROWS).reshape(-1, 8)).copy().iloc[50 : 50 + rows]
+    return piece, piece.astype(float)
+
+
+def change_the_second(first, second):
+    second.iloc[0, 0] = -1.0
+    return first, second
+
+
+@pytest.mark.fastpool_only("with protocol 4, which is the standard library's, they arrive with the same values")
+@pytest.mark.parametrize("rows", [100, 20_000])
+def test_slices_that_share_memory(pool, rows):
+    """Of two frames with the same values one may change where both arrive, and the other does not."""
+    piece, _ = slices(rows)
+    first, second = pool.submit(change_the_second, *slices(rows)).result()
+    assert (first.iloc[0, 0], second.iloc[0, 0]) == (400.0, -1.0)
+    again, other = pool.submit(slices, rows).result()
+    other.iloc[0, 0] = -1.0
+    same(again, piece)
+
+
+@pytest.mark.fastpool_only("the standard library has nothing like it")
+@pytest.mark.parametrize("step", [1, 2, -1])
+def test_shared_slice(lib, step):
+    piece = pandas.DataFrame({name: np.arange(8.0 * ROWS) for name in "abcd"}).copy().iloc[10 : 6 * ROWS].iloc[::step]
+    value = lib.share(piece).value
+    same(value, piece)
+    assert not value._mgr.blocks[0].values.flags.writeable
+
+
 @pytest.mark.fastpool_only("the standard library has nothing like it")
 def test_shared(lib, pool):
     value = mixed()

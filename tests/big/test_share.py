@@ -132,7 +132,7 @@ def test_zero_length_fortran_order_and_structured_arrays(lib):
 
 def test_columns(lib):
     matrix = np.arange(400_000.0).reshape(100, -1)
-    for columns in (matrix[:, 10:-10], matrix[::-2, 1000:]):
+    for columns in (matrix[:, 10:-10], matrix[::-2, 1000:]):  # of more than 1 KiB each
         value = lib.share(columns).value
         assert np.array_equal(value, columns) and not value.flags.writeable
 

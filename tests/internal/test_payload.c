@@ -61,7 +61,7 @@ any_payload(fp_piece *pieces, fp_out_of_band *buffers, layout *layouts)
     for (u64 i = 0; i < p.nbuffers; i++) {
         buffers[i] = dice(3) ? any_buffer() : any_rows(&layouts[i]);
     }
-    fp_payload_measure(&p);
+    CHECK(fp_payload_measure(&p));
     return p;
 }
 
@@ -152,6 +152,24 @@ test_nonsense(void)
     }
 }
 
+/* Nothing of what is measured needs to be there. */
+static void
+test_too_many_bytes(void)
+{
+    fp_piece nothing = {NULL, 0};
+    for (u64 i = 2; i <= 64; i++) {   /* so many that have together a few bytes, if one counts to 2 ** 64 */
+        fp_out_of_band buffers[64];
+        for (u64 k = 0; k < i; k++) {
+            buffers[k] = (fp_out_of_band){{source, UINT64_MAX / i + 1}, FP_BUFFER_ARRAY, {0}};
+        }
+        fp_payload p = {.pieces = &nothing, .npieces = 1, .buffers = buffers, .nbuffers = i};
+        CHECK(!fp_payload_measure(&p));
+    }
+    fp_out_of_band most = {{source, (u64)1 << 61}, FP_BUFFER_ARRAY, {0}};
+    fp_payload p = {.pieces = &nothing, .npieces = 1, .buffers = &most, .nbuffers = 1};
+    CHECK(fp_payload_measure(&p) && p.size > most.bytes.size);
+}
+
 int
 main(void)
 {
@@ -162,5 +180,6 @@ main(void)
     }
     test_round_trips();
     test_nonsense();
+    test_too_many_bytes();
     return 0;
 }
