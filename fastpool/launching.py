@@ -68,6 +68,9 @@ SERVER_PAUSES = (0.01, 0.04, 0.16, 0.64, 2.56)
 #: Seconds between two looks at workers that cannot be waited for otherwise.
 STRAY_PAUSE = 0.01
 
+#: Seconds between two attempts to start a thread, where the system has none.
+THREAD_PAUSE = 0.05
+
 #: Times the memory that a task may leave its worker with: for that it is killed at once.
 HARD_MULTIPLE = 2
 
@@ -493,10 +496,12 @@ class Manager(PatientThread):
     def _manage(self) -> None:
         team = self.team
         pool = team.pool
+        missed = False  # the courier or the sender
         try:
             team.oom_kills = oom.kills()  # here it is in nobody's way
             while not (pool.broken or pool.drained):
-                ended = pool.manage(team.look_every)
+                missed = pool.make_up_for_threads(missed)
+                ended = pool.manage(THREAD_PAUSE if missed else team.look_every)
                 if team.look_every is not None:
                     team.look_at_workers()
                 team.carry_out_sentences()  # first: a worker that ended may be one of those
@@ -509,6 +514,8 @@ class Manager(PatientThread):
             raise
         finally:
             team.end()
+            while missed := pool.make_up_for_threads(missed):
+                time.sleep(THREAD_PAUSE)
 
     def join_all(self, timeout: float | None = None) -> bool:
         """Wait for the end of the pool: this thread, and every callback, unless one of them is waiting here.

@@ -347,6 +347,9 @@ static PyMethodDef pool_methods[] = {
      "nobody else has seen.")},
     {"send_deferred", CLASS_METHOD(fp_pool_object_send_deferred), PyDoc_STR(
      "send_deferred()\n\nThe sender thread's work: pickle calls when there is room for them. Returns when none is left.")},
+    {"make_up_for_threads", fp_pool_object_make_up_for_threads, METH_O, PyDoc_STR(
+     "make_up_for_threads($self, again, /)\n--\n\n"
+     "Start the courier and the sender if that has failed for one thread and others rely on them. True: it has failed, try `again`.")},
     {"dismiss_courier", fp_pool_object_dismiss_courier, METH_NOARGS, PyDoc_STR(
      "dismiss_courier($self)\n--\n\nLet deliver() return once nothing is left to deliver.")},
     {NULL},

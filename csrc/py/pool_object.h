@@ -22,6 +22,8 @@ typedef struct {
     PyObject *future_type;
     PyObject *start_thread;    /* called with the pool and the names of a method and a thread */
     bool courier_wanted;
+    bool courier_relied_on;    /* by others than the thread that starts it */
+    fp_a32 thread_missed;      /* a start has failed for one thread, and others rely on it: the manager's business */
     unsigned long courier;     /* that thread, 0: not yet */
     bool courier_leaving;
     fp_deferred *deferred_first, *deferred_last;   /* calls that are yet to be pickled, see submit.h */
@@ -36,5 +38,7 @@ extern PyType_Spec fp_pool_object_spec;
 
 /* A future wants to be told: start the courier if there is none. -1 with an exception. */
 int fp_pool_object_want_courier(fp_pool_object *p);
+/* Others rely on a thread whose start has failed. */
+void fp_pool_object_miss_thread(fp_pool_object *p);
 
 #endif

@@ -4,12 +4,9 @@
 #include "submit.h"
 #include "../core/os.h"
 
-int
-fp_pool_object_want_courier(fp_pool_object *p)
+static int
+start_courier(fp_pool_object *p)
 {
-    if (p->courier_wanted) {
-        return 0;
-    }
     p->courier_wanted = true;
     PyObject *r = PyObject_CallFunction(p->start_thread, "Oss", p, "deliver", "courier");
     if (r == NULL) {
@@ -18,6 +15,46 @@ fp_pool_object_want_courier(fp_pool_object *p)
     }
     Py_DECREF(r);
     return 0;
+}
+
+int
+fp_pool_object_want_courier(fp_pool_object *p)
+{
+    if (p->courier_wanted) {
+        p->courier_relied_on = true;
+        return 0;
+    }
+    if (start_courier(p) < 0) {
+        if (p->courier_relied_on) {
+            fp_pool_object_miss_thread(p);
+        }
+        return -1;
+    }
+    return 0;
+}
+
+/* To start a thread lets others in. They take it for there, and may have gone to sleep before its start fails, of which nobody
+ * tells them. So the manager tries again. */
+void
+fp_pool_object_miss_thread(fp_pool_object *p)
+{
+    fp_store_release(&p->thread_missed, 1);
+    fp_eventfd_ring(p->pool->bell);
+}
+
+PyObject *
+fp_pool_object_make_up_for_threads(PyObject *self, PyObject *again)
+{
+    fp_pool_object *p = fp_as_pool(self);
+    bool missed = atomic_exchange(&p->thread_missed, 0) || again == Py_True;
+    if (!missed || p->pool->fork_generation != fp_fork_generation()) {
+        Py_RETURN_FALSE;
+    }
+    bool failed = p->courier_relied_on && !p->courier_wanted && start_courier(p) < 0;
+    PyErr_Clear();   /* whoever tried first has been told */
+    failed |= fp_make_up_for_sender(p) < 0;
+    PyErr_Clear();
+    return PyBool_FromLong(failed);
 }
 
 static fp_task *
@@ -65,7 +102,7 @@ fp_pool_object_deliver(PyObject *self, PyTypeObject *cls, PyObject *const *Py_UN
     for (;;) {
         deliver_all(st, p->pool);
         if (p->courier_leaving) {
-            p->courier_wanted = false;   /* no GIL was let go of since the list was found empty */
+            p->courier_wanted = p->courier_relied_on = false;   /* no GIL was let go of since the list was found empty */
             Py_RETURN_NONE;
         }
         Py_BEGIN_ALLOW_THREADS

@@ -12,7 +12,7 @@ earlier(u64 a, u64 b)
     return a < b ? a : b;
 }
 
-/* The loop that needs no Python: until workers ended, one is to be killed, or all is done; or until then. */
+/* The loop that needs no Python: until workers ended, one is to be killed, a thread is missed, or all is done; or until then. */
 static int
 manage_without_gil(fp_pool_object *p, u32 *ended, int most, u64 then)
 {
@@ -20,7 +20,7 @@ manage_without_gil(fp_pool_object *p, u32 *ended, int most, u64 then)
     for (;;) {
         bool drained = fp_pool_manage(pool);
         u64 look = fp_pool_enforce_limits(pool), trim = earlier(fp_pool_trim(pool), fp_warm_trim());
-        if (look == 0 || drained || fp_load_acquire(&pool->broken) || fp_now() >= then) {
+        if (look == 0 || drained || fp_load_acquire(&pool->broken) || fp_load_acquire(&p->thread_missed) || fp_now() >= then) {
             return 0;
         }
         int n = fp_monitor_wait(&p->monitor, ended, most, earlier(then, earlier(look, trim)));

@@ -26,6 +26,8 @@ PyObject *fp_submit_to_broken(fp_pool_object *p);
 
 /* The sender thread's whole life: until nothing is deferred. */
 void fp_send_deferred(fp_state *st, fp_pool_object *p);
+/* Start the sender if it is wanted and not there. -1 with an exception. */
+int fp_make_up_for_sender(fp_pool_object *p);
 int fp_deferred_traverse(fp_pool_object *p, visitproc visit, void *arg);
 void fp_deferred_clear(fp_pool_object *p);
 

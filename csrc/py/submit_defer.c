@@ -36,12 +36,15 @@ fail_deferred(fp_pool_object *p, fp_task *task)
 }
 
 static void
-drop_first_deferred(fp_pool_object *p)
+drop_deferred(fp_pool_object *p, const fp_task *task)
 {
-    fp_deferred *d = p->deferred_first;
-    p->deferred_first = d->next;
+    fp_deferred *before = NULL, *d = p->deferred_first;
+    for (; d->task != task; d = d->next) {
+        before = d;
+    }
+    *(before == NULL ? &p->deferred_first : &before->next) = d->next;
     if (d->next == NULL) {
-        p->deferred_last = NULL;
+        p->deferred_last = before;
     }
     if (p->pool->fork_generation == fp_fork_generation()) {
         fp_pool_drop_task(p->pool, d->task);
@@ -51,9 +54,9 @@ drop_first_deferred(fp_pool_object *p)
     Py_DECREF(packed);   /* may run anything */
 }
 
-/* There is no sender: the last call, which wanted it, fails, or goes with the exception that leaves (Ctrl-C). */
+/* There is no sender: the call that wanted it fails, or goes with the exception that leaves (Ctrl-C). */
 static void
-withdraw_only_deferred(fp_pool_object *p, fp_task *task)
+withdraw_deferred(fp_pool_object *p, fp_task *task)
 {
     if (PyErr_ExceptionMatches(PyExc_Exception)) {
         fail_deferred(p, task);
@@ -63,27 +66,44 @@ withdraw_only_deferred(fp_pool_object *p, fp_task *task)
     }
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    drop_first_deferred(p);
+    drop_deferred(p, task);
     PyErr_Restore(type, value, traceback);
 }
 
-/* There is one sender while there is anything to send. -1 with an exception that is the caller's. */
+/* There is one sender while there is anything to send. -1 with an exception. */
 static int
-want_sender(fp_pool_object *p, fp_task *task)
+start_sender(fp_pool_object *p)
 {
-    if (p->sending) {
-        return 0;
-    }
     p->sending = true;
     PyObject *r = PyObject_CallFunction(p->start_thread, "Oss", p, "send_deferred", "sender");
     if (r == NULL) {
         p->sending = p->sender_runs;   /* Ctrl-C may come when it has begun already */
-        if (!p->sender_runs) {
-            withdraw_only_deferred(p, task);
+        return -1;
+    }
+    Py_DECREF(r);
+    return 0;
+}
+
+/* For that call, which fails if there is none. -1 with an exception that is the caller's. */
+static int
+want_sender(fp_pool_object *p, fp_task *task)
+{
+    if (p->sending || start_sender(p) == 0) {
+        return 0;
+    }
+    if (!p->sending) {
+        withdraw_deferred(p, task);
+        if (p->deferred_first != NULL) {
+            fp_pool_object_miss_thread(p);
         }
     }
-    Py_XDECREF(r);
-    return PyErr_Occurred() ? -1 : 0;
+    return PyErr_Occurred() ? -1 : 0;   /* what is no Exception is the caller's, else it is the call's */
+}
+
+int
+fp_make_up_for_sender(fp_pool_object *p)
+{
+    return p->deferred_first == NULL || p->sending ? 0 : start_sender(p);
 }
 
 PyObject *
@@ -161,7 +181,7 @@ fp_send_deferred(fp_state *st, fp_pool_object *p)
             Py_END_ALLOW_THREADS
         }
         else {
-            drop_first_deferred(p);
+            drop_deferred(p, p->deferred_first->task);
         }
     }
     p->sending = p->sender_runs = false;   /* no GIL was let go of since the list was found empty */
@@ -180,6 +200,6 @@ void
 fp_deferred_clear(fp_pool_object *p)
 {
     while (p->deferred_first != NULL) {
-        drop_first_deferred(p);
+        drop_deferred(p, p->deferred_first->task);
     }
 }

@@ -88,6 +88,32 @@ def test_late_call_that_wants_to_exit(pool, gate):
     assert after.result(PATIENCE) == 4
 
 
+def test_no_thread_for_the_sender(make_pool, gate, monkeypatch):
+    """The call that needs it fails; one that another thread has made meanwhile is sent as soon as there are threads."""
+    pool, start, there_are_threads, meanwhile = make_pool(2), threading.Thread.start, threading.Event(), []
+
+    def refuse(thread):
+        if thread.name != "fastpool-sender" or there_are_threads.is_set():
+            return start(thread)
+        if not meanwhile:
+            other = threading.Thread(target=lambda: meanwhile.append(pool.submit(tasks.double, 21)))
+            start(other)
+            other.join(PATIENCE)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    calls, holder = [], Holder(bytes(60 * MIB))
+    while not meanwhile:
+        calls.append(pool.submit(wait_and_measure, gate, holder))
+    for refused in (calls.pop(), pool.submit(tasks.double, 1)):
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            refused.result(PATIENCE)
+    there_are_threads.set()
+    gate.open()
+    assert meanwhile.pop().result(PATIENCE) == 42
+    assert [call.result(PATIENCE) for call in calls] == len(calls) * [60 * MIB]
+
+
 class Submits:
     """An argument that starts another call when it is dropped, as soon as it has been sent."""
 

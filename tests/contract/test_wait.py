@@ -190,6 +190,32 @@ def test_no_waiter_is_left_behind(lib, pool, wait):
 
 
 @pytest.mark.fastpool_only("the standard library has no courier")
+@pytest.mark.parametrize("refusals", [1, 3, 20])
+def test_no_thread_for_the_courier_that_two_wait_for(make_pool, gate, monkeypatch, refusals):
+    """The first who waits the standard way is told; the second, who came meanwhile, is served as soon as there are threads."""
+    pool = make_pool(1)
+    future = pool.submit(tasks.pass_through, gate)
+    start, refused, second = threading.Thread.start, [], []
+
+    def refuse(thread):
+        if thread.name != "fastpool-courier" or len(refused) == refusals:
+            return start(thread)
+        if not second:
+            second.append(in_thread(lambda: standard.wait([future])))
+            eventually(lambda: future._waiters)
+        refused.append(thread)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start new thread"):
+        standard.wait([future])
+    gate.open()
+    pool.shutdown(wait=False)
+    second[0].join(PATIENCE)
+    assert not second[0].is_alive() and len(refused) == refusals
+
+
+@pytest.mark.fastpool_only("the standard library has no courier")
 def test_another_thread_while_the_courier_starts(make_pool, gate, monkeypatch):
     """The first who waits the standard way starts it; meanwhile another does, too, and the call ends."""
     pool = make_pool(1)  # in which nobody has waited so
