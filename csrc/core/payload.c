@@ -50,11 +50,11 @@ fp_payload_measure(fp_payload *p)
     return true;
 }
 
-typedef int putter(const void *target, u64 at, const void *data, u64 size);
+typedef int putter(void *target, u64 at, const void *data, u64 size);
 
 /* The rows of dimension `dim` and all within; `*at` is where the next one goes. */
 static int
-put_rows(const fp_rows *rows, u64 dim, const u8 *data, u64 *at, putter *put, const void *target)
+put_rows(const fp_rows *rows, u64 dim, const u8 *data, u64 *at, putter *put, void *target)
 {
     int rc = FP_OK;
     if (dim == rows->ndim) {
@@ -69,14 +69,14 @@ put_rows(const fp_rows *rows, u64 dim, const u8 *data, u64 *at, putter *put, con
 }
 
 static inline int
-put_buffer(const fp_out_of_band *b, u64 at, putter *put, const void *target)
+put_buffer(const fp_out_of_band *b, u64 at, putter *put, void *target)
 {
     return b->rows.ndim == 0 ? put(target, at, b->bytes.data, b->bytes.size) : put_rows(&b->rows, 0, b->bytes.data, &at, put, target);
 }
 
 /* Hand every piece of the layout to `put`, with its place; the gaps are the target's. Stops at what is not FP_OK. */
 static inline int
-each_piece(const fp_payload *p, putter *put, const void *target)
+each_piece(const fp_payload *p, putter *put, void *target)
 {
     u64 at = 0;
     int rc = FP_OK;
@@ -104,10 +104,10 @@ each_piece(const fp_payload *p, putter *put, const void *target)
 }
 
 static int
-put_in_memory(const void *target, u64 at, const void *data, u64 size)
+put_in_memory(void *target, u64 at, const void *data, u64 size)
 {
     if (size > 0) {   /* an empty piece may have no address */
-        fp_copy(*(u8 *const *)target + at, data, size);
+        fp_copy(*(u8 **)target + at, data, size);
     }
     return FP_OK;
 }
@@ -118,23 +118,49 @@ fp_payload_write(const fp_payload *p, u8 *to)
     each_piece(p, put_in_memory, &to);
 }
 
+/* Rows are short, and a call of the system for each would cost more than to copy them once more. */
 typedef struct {
     int fd;
-    u64 offset;
+    u64 offset;              /* of the payload */
+    u64 at, used;            /* what is gathered is to go there, and how much it is */
+    u8 gathered[16 << 10];
 } fp_file_target;
 
 static int
-put_in_file(const void *target, u64 at, const void *data, u64 size)
+write_gathered(fp_file_target *file)
 {
-    const fp_file_target *file = target;
-    return fp_write_at(file->fd, file->offset + at, data, size);
+    u64 used = file->used;
+    file->used = 0;
+    return used == 0 ? FP_OK : fp_write_at(file->fd, file->offset + file->at, file->gathered, used);
+}
+
+static int
+put_in_file(void *target, u64 at, const void *data, u64 size)
+{
+    fp_file_target *file = target;
+    if (at != file->at + file->used || size > sizeof file->gathered - file->used) {
+        int rc = write_gathered(file);
+        if (rc != FP_OK) {
+            return rc;
+        }
+        file->at = at;
+    }
+    if (size > sizeof file->gathered / 2) {
+        return fp_write_at(file->fd, file->offset + at, data, size);
+    }
+    if (size > 0) {
+        memcpy(file->gathered + file->used, data, size);
+        file->used += size;
+    }
+    return FP_OK;
 }
 
 int
 fp_payload_write_file(const fp_payload *p, int fd, u64 offset)
 {
-    const fp_file_target file = {fd, offset};
-    return each_piece(p, put_in_file, &file);
+    fp_file_target file = {.fd = fd, .offset = offset};
+    int rc = each_piece(p, put_in_file, &file);
+    return rc == FP_OK ? write_gathered(&file) : rc;
 }
 
 int

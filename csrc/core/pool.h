@@ -117,8 +117,9 @@ bool fp_pool_has_room(fp_pool *p, bool wake);
 int fp_pool_submit(fp_pool *p, fp_task *t);
 /* The payload of an unplaced task: in `block`, which is taken over, or, if that is 0, in `small`. False: it has ended. */
 bool fp_pool_place(fp_pool *p, fp_task *t, u64 block, u64 size, u64 stream, fp_holds *holds);
-/* An unplaced task has no payload: it ends with `death` (malloc, taken over), or, if that is NULL, out of memory. */
-void fp_pool_fail_unplaced(fp_pool *p, fp_task *t, fp_death *death);
+/* An unplaced task has no payload: it ends with `death` (malloc, taken over), or, if that is NULL, out of memory
+ * for its `size` bytes. */
+void fp_pool_fail_unplaced(fp_pool *p, fp_task *t, fp_death *death, u64 size);
 /* A call that will never become a task still asked for a worker. */
 void fp_pool_count_demand(fp_pool *p);
 /* Would one more task, on top of those submitted, have a worker of its own? */

@@ -183,11 +183,12 @@ fp_pool_place(fp_pool *p, fp_task *t, u64 block, u64 size, u64 stream, fp_holds 
 }
 
 void
-fp_pool_fail_unplaced(fp_pool *p, fp_task *t, fp_death *death)
+fp_pool_fail_unplaced(fp_pool *p, fp_task *t, fp_death *death, u64 size)
 {
     pthread_mutex_lock(&p->lock);
     if (!fp_task_is_done(t)) {
         t->death = death;
+        t->reply_size = size;
         p->nbacklog--;
         p->served++;
         fp_task_incref(t);   /* the backlog lets go of it later, in refill */

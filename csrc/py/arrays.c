@@ -235,6 +235,8 @@ fp_reduce_block(fp_state *st, PyObject *block)
     PyObject *values = PyObject_GetAttrString(block, "values");
     PyObject *reduced = values && has_rows(st, values) ? reduce_without_copy(block, values) : NULL;
     Py_XDECREF(values);
-    PyErr_Clear();   /* pandas says what is wrong, or does it in another way */
-    return reduced ? reduced : PyObject_CallMethodOneArg(block, st->s_reduce_ex, st->protocol);
+    if (PyErr_Occurred() && PyErr_ExceptionMatches(PyExc_Exception)) {
+        PyErr_Clear();   /* pandas says what is wrong, or does it in another way */
+    }
+    return reduced || PyErr_Occurred() ? reduced : PyObject_CallMethodOneArg(block, st->s_reduce_ex, st->protocol);
 }

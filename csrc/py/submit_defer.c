@@ -32,7 +32,7 @@ fail_deferred(fp_pool_object *p, fp_task *task)
         free(death);
         death = NULL;
     }
-    fp_pool_fail_unplaced(p->pool, task, death);
+    fp_pool_fail_unplaced(p->pool, task, death, 0);
 }
 
 static void
@@ -159,7 +159,7 @@ send_one_deferred(fp_state *st, fp_pool_object *p, const fp_deferred *d)
         fp_pool_place(p->pool, d->task, block, payload->size, payload->stream, fp_pickler_take_holds(pickler));
     }
     else if (rc == FP_NOMEM) {
-        fp_pool_fail_unplaced(p->pool, d->task, NULL);
+        fp_pool_fail_unplaced(p->pool, d->task, NULL, payload->size);
         rc = 0;
     }
     fp_pickler_give_back(st, pickler);

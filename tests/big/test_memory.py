@@ -331,6 +331,16 @@ def test_shared_memory_can_be_limited(make_pool, lib):
     assert list(pool.map(length, [bytes(5 * MIB)] * 20)) == [5 * MIB] * 20
 
 
+def test_late_call_that_is_too_large(make_pool, gate):
+    pool = make_pool(1, shared_memory=32 * MIB)
+    before = [pool.submit(wait_and_measure, gate, Holder(bytes(10 * MIB))) for _ in range(5)]
+    late = pool.submit(length, bytes(40 * MIB))
+    gate.open()
+    with pytest.raises(MemoryError, match=r"at most 32 MiB.* for 41,943,... bytes of a call to big\.payloads\.length"):
+        late.result(PATIENCE)
+    assert [call.result() for call in before] == [10 * MIB] * 5
+
+
 @pytest.mark.parametrize("value, error", [(1 << 20, ValueError), (0, ValueError), (-1, ValueError), ("1", TypeError)])
 def test_limit_that_makes_no_sense(lib, value, error):
     with pytest.raises(error, match="shared_memory"):

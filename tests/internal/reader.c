@@ -211,7 +211,7 @@ submit_unplaced(void)
         *t = NULL;
     }
     else if (take(1) & 1) {
-        fp_pool_fail_unplaced(p, *t, NULL);
+        fp_pool_fail_unplaced(p, *t, NULL, 0);
     }
     else {
         fp_pool_place(p, *t, 0, 16, 16, NULL);

@@ -163,7 +163,7 @@ test_unplaced_ones_keep_their_turn(void)
     CHECK(!crew_place(&c, tasks[0], (order){.id = 0}, 5000));
     CHECK_EQ(c.pool->placed, 1);
     CHECK_EQ(c.pool->nbacklog, 3);
-    fp_pool_fail_unplaced(c.pool, tasks[1], NULL);
+    fp_pool_fail_unplaced(c.pool, tasks[1], NULL, 0);
     for (u32 i = 2; i < 4; i++) {
         crew_await(&c, tasks[i], (order){.id = i});
     }

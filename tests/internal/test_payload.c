@@ -1,6 +1,9 @@
 /* payload.h: what is written is what is read, and nothing that a worker may write makes the reader leave the payload. */
+#define _GNU_SOURCE
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "check.h"
 #include "core/error.h"
@@ -126,6 +129,28 @@ test_round_trips(void)
     }
 }
 
+/* The gaps are zeros there. */
+static void
+test_file(void)
+{
+    static u8 data[4 << 20];
+    for (int round = 0; round < 1000; round++) {
+        fp_piece pieces[MOST];
+        fp_out_of_band buffers[MOST];
+        layout layouts[MOST];
+        fp_payload p = any_payload(pieces, buffers, layouts);
+        pieces[0] = (fp_piece){source, dice(4) ? 0 : dice(sizeof source)};
+        CHECK(fp_payload_measure(&p) && p.size <= sizeof data);
+        int fd = memfd_create("test", MFD_CLOEXEC);
+        CHECK(fd >= 0);
+        CHECK_EQ(ftruncate(fd, 64 + (off_t)p.size), 0);
+        CHECK_EQ(fp_payload_write_file(&p, fd, 64), FP_OK);
+        CHECK_EQ(pread(fd, data, sizeof data, 64), (ssize_t)p.size);
+        check_same(data, &p);
+        close(fd);
+    }
+}
+
 /* Whatever count, sizes, offsets and kinds stand there: a buffer that is handed out lies in the payload. */
 static void
 test_nonsense(void)
@@ -179,6 +204,7 @@ main(void)
         source[i] = (u8)dice(256);
     }
     test_round_trips();
+    test_file();
     test_nonsense();
     test_too_many_bytes();
     return 0;
