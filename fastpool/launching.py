@@ -514,7 +514,7 @@ class Manager(PatientThread):
             raise
         finally:
             team.end()
-            while missed := pool.make_up_for_threads(missed):
+            while (missed := pool.make_up_for_threads(missed)) and not forking.exiting:  # then there are no more threads
                 time.sleep(THREAD_PAUSE)
 
     def join_all(self, timeout: float | None = None) -> bool:
