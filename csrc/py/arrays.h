@@ -3,6 +3,9 @@
  * An object that is a buffer must arrive as bytes or as a bytearray, as pickle has it; but what NumPy has made of an array (a
  * call of numpy's _frombuffer with a PickleBuffer) shows its memory to nobody else. So that can be memory which is kept for
  * the next array (csrc/core/warm.h), and malloc need not find new pages for each.
+ *
+ * NumPy passes only memory in one piece. An array whose rows lie apart it would copy first: its PickleBuffer is a stand-in here,
+ * which the writer knows, and the rows are copied when the payload has its place.
  */
 #ifndef FP_ARRAYS_H
 #define FP_ARRAYS_H
