@@ -35,8 +35,9 @@ fail_deferred(fp_pool_object *p, fp_task *task)
     fp_pool_fail_unplaced(p->pool, task, death, 0);
 }
 
-static void
-drop_deferred(fp_pool_object *p, const fp_task *task)
+/* Out of the list, for release_deferred(). */
+static fp_deferred *
+take_deferred(fp_pool_object *p, const fp_task *task)
 {
     fp_deferred *before = NULL, *d = p->deferred_first;
     for (; d->task != task; d = d->next) {
@@ -46,6 +47,12 @@ drop_deferred(fp_pool_object *p, const fp_task *task)
     if (d->next == NULL) {
         p->deferred_last = before;
     }
+    return d;
+}
+
+static void
+release_deferred(fp_pool_object *p, fp_deferred *d)
+{
     if (p->pool->fork_generation == fp_fork_generation()) {
         fp_pool_drop_task(p->pool, d->task);
     }
@@ -58,6 +65,7 @@ drop_deferred(fp_pool_object *p, const fp_task *task)
 static void
 withdraw_deferred(fp_pool_object *p, fp_task *task)
 {
+    fp_deferred *d = take_deferred(p, task);   /* at once: the thread may begin after all, and find it, while Python runs below */
     if (PyErr_ExceptionMatches(PyExc_Exception)) {
         fail_deferred(p, task);
     }
@@ -66,7 +74,7 @@ withdraw_deferred(fp_pool_object *p, fp_task *task)
     }
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
-    drop_deferred(p, task);
+    release_deferred(p, d);
     PyErr_Restore(type, value, traceback);
 }
 
@@ -181,7 +189,7 @@ fp_send_deferred(fp_state *st, fp_pool_object *p)
             Py_END_ALLOW_THREADS
         }
         else {
-            drop_deferred(p, p->deferred_first->task);
+            release_deferred(p, take_deferred(p, p->deferred_first->task));
         }
     }
     p->sending = p->sender_runs = false;   /* no GIL was let go of since the list was found empty */
@@ -200,6 +208,6 @@ void
 fp_deferred_clear(fp_pool_object *p)
 {
     while (p->deferred_first != NULL) {
-        drop_deferred(p, p->deferred_first->task);
+        release_deferred(p, take_deferred(p, p->deferred_first->task));
     }
 }

@@ -114,6 +114,45 @@ def test_no_thread_for_the_sender(make_pool, gate, monkeypatch):
     assert [call.result(PATIENCE) for call in calls] == len(calls) * [60 * MIB]
 
 
+class Late(Exception):
+    """What a signal's handler may raise while a thread starts. When it is pickled the thread begins, and ends."""
+
+    def __init__(self, begin):
+        super().__init__("too late")
+        self.begin = begin
+
+    def __reduce__(self):
+        self.begin()
+        return Late, (None,)
+
+
+def test_sender_that_begins_after_its_start_has_failed(make_pool, gate, monkeypatch):
+    pool, start, begun, threads = make_pool(2), threading.Thread.start, threading.Event(), []
+
+    def begin():
+        gate.open()
+        begun.set()
+        threads[0].join(PATIENCE)
+
+    def start_late(thread):
+        if thread.name != "fastpool-sender" or threads:
+            return start(thread)
+        threads.append(thread)
+        run = thread.run
+        thread.run = lambda: begun.wait() and run()
+        start(thread)
+        raise Late(begin)
+
+    monkeypatch.setattr(threading.Thread, "start", start_late)
+    calls, holder = [], Holder(bytes(60 * MIB))
+    while not threads:
+        calls.append(pool.submit(wait_and_measure, gate, holder))
+    with pytest.raises(Late, match="too late"):
+        calls.pop().result(PATIENCE)
+    assert [call.result(PATIENCE) for call in calls] == len(calls) * [60 * MIB]
+    assert not threads[0].is_alive() and pool.submit(tasks.double, 21).result(PATIENCE) == 42
+
+
 class Submits:
     """An argument that starts another call when it is dropped, as soon as it has been sent."""
 
