@@ -21,7 +21,7 @@ typedef struct {
     fp_functions functions;
     PyObject *future_type;
     PyObject *start_thread;    /* called with the pool and the names of a method and a thread */
-    bool courier_wanted;
+    bool courier_wanted, courier_runs;   /* there is one, or about to be; it has begun */
     bool courier_relied_on;    /* by others than the thread that starts it */
     fp_a32 thread_missed;      /* a start has failed for one thread, and others rely on it: the manager's business */
     unsigned long courier;     /* that thread, 0: not yet */

@@ -10,7 +10,7 @@ start_courier(fp_pool_object *p)
     p->courier_wanted = true;
     PyObject *r = PyObject_CallFunction(p->start_thread, "Oss", p, "deliver", "courier");
     if (r == NULL) {
-        p->courier_wanted = false;
+        p->courier_wanted = p->courier_runs;   /* a signal's handler may raise when it has begun already */
         return -1;
     }
     Py_DECREF(r);
@@ -98,11 +98,15 @@ fp_pool_object_deliver(PyObject *self, PyTypeObject *cls, PyObject *const *Py_UN
 {
     fp_pool_object *p = fp_as_pool(self);
     fp_state *st = fp_state_by_type(cls);
+    if (p->courier_runs) {   /* this one has begun after its start had failed, and another is there */
+        Py_RETURN_NONE;
+    }
+    p->courier_wanted = p->courier_runs = true;
     p->courier = PyThread_get_thread_ident();
     for (;;) {
         deliver_all(st, p->pool);
         if (p->courier_leaving) {
-            p->courier_wanted = p->courier_relied_on = false;   /* no GIL was let go of since the list was found empty */
+            p->courier_wanted = p->courier_runs = p->courier_relied_on = false;   /* no GIL was let go of since the list was found empty */
             Py_RETURN_NONE;
         }
         Py_BEGIN_ALLOW_THREADS

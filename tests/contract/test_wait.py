@@ -216,6 +216,34 @@ def test_no_thread_for_the_courier_that_two_wait_for(make_pool, gate, monkeypatc
 
 
 @pytest.mark.fastpool_only("the standard library has no courier")
+def test_courier_that_begins_although_its_start_has_failed(make_pool, gate, monkeypatch):
+    """A signal's handler that raises is enough. There is one courier at a time, and none is left."""
+    pool, start, threads, begun = make_pool(1), threading.Thread.start, [], threading.Event()
+    futures = [pool.submit(tasks.pass_through, gate, number) for number in range(2)]
+
+    def start_and_raise(thread):
+        if thread.name != "fastpool-courier" or threads:
+            return start(thread)
+        threads.append(thread)
+        run = thread.run
+        thread.run = lambda: begun.wait() and run()
+        start(thread)
+        raise TimeoutError("a handler")
+
+    monkeypatch.setattr(threading.Thread, "start", start_and_raise)
+    with pytest.raises(TimeoutError, match="a handler"):
+        standard.wait(futures)
+    called = threading.Event()
+    futures[1].add_done_callback(lambda _: called.set())
+    begun.set()
+    gate.open()
+    assert standard.wait(futures, PATIENCE).done == set(futures) and called.wait(PATIENCE)
+    pool.shutdown()
+    threads[0].join(PATIENCE)
+    assert not threads[0].is_alive()
+
+
+@pytest.mark.fastpool_only("the standard library has no courier")
 def test_another_thread_while_the_courier_starts(make_pool, gate, monkeypatch):
     """The first who waits the standard way starts it; meanwhile another does, too, and the call ends."""
     pool = make_pool(1)  # in which nobody has waited so
