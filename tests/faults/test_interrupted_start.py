@@ -22,6 +22,10 @@ STARTS = re.compile(r"/((fastpool|multiprocessing)/\w+|socket)\.py$")
 
 #: Under these a start takes a while: not every line is tried.
 STEP = {"fork": 1, "forkserver": 37, "spawn": 37}
+#: The lines are shared out among so many tests: all of them take a while, too, where the machine is busy.
+PARTS = 4
+
+by_parts = pytest.mark.parametrize("part", range(PARTS))
 
 
 class Interrupted(BaseException):
@@ -85,15 +89,15 @@ def only_a_tracer_can_raise(frame, previous):
     return ends_with or text == "try:" or linecache.getline(file, line - 1).strip() == "finally:"
 
 
-def lines_from(first, step):
-    """1, 1 + step, and so on, until there is no such line any more; and what raises there."""
-    number = first
+def lines_of(part, start_method):
+    """The number of each line that this part has, until there is no such line any more; and what raises there."""
+    number = 1 + part * STEP[start_method]
     while True:
         at = InterruptAt(number)
         yield at
         if at.left > 0:
             return
-        number += step
+        number += PARTS * STEP[start_method]
 
 
 @pytest.fixture
@@ -107,16 +111,17 @@ def bystander():
 
 
 @pytest.mark.parametrize("options", [{}, {"on_worker_death": "respawn"}], ids=["break", "respawn"])
-def test_first_worker(make_pool, start_method, bystander, options):
+@by_parts
+def test_first_worker(make_pool, start_method, bystander, options, part):
     before, zombies, tried = set(processes.descendants()), processes.zombies(), 0
-    for at in lines_from(1, STEP[start_method]):
+    for at in lines_of(part, start_method):
         pool = make_pool(1, **options)
         with at:
             pool.submit(tasks.nothing)
         assert pool.submit(tasks.double, 2).result(PATIENCE) == 4
         pool.shutdown()
         tried += 1
-    assert tried > 50 // STEP[start_method]
+    assert tried > 50 // (PARTS * STEP[start_method])
     assert bystander.is_alive()
     assert not {child.pid for child in multiprocessing.active_children()} - before
     assert not processes.zombies() - zombies
@@ -124,12 +129,13 @@ def test_first_worker(make_pool, start_method, bystander, options):
     assert all("forkserver" in name or "resource_tracker" in name for name in names), names
 
 
-def test_another_worker(make_pool, start_method, bystander):
+@by_parts
+def test_another_worker(make_pool, start_method, bystander, part):
     """One that a call wants beside those that there are: later deaths are noticed, later calls are run."""
     pool = make_pool(2, on_worker_death="respawn", idle_timeout=PATIENCE)
     blocker = pool.submit(tasks.sleep, 600)
     eventually(blocker.running)
-    for at in lines_from(1, STEP[start_method]):
+    for at in lines_of(part, start_method):
         with at:
             pool.submit(tasks.nothing)
         pid = pool.submit(tasks.pid).result(PATIENCE)
