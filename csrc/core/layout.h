@@ -56,6 +56,7 @@ enum {
     FP_CALL_EACH = 4,   /* one call for each of args; the result is a list */
     FP_CALL_STAR = 8,   /* the same, and each of args is the arguments of its call */
     FP_CALL_TIMED = 32, /* the worker notes when it starts: wk_started */
+    FP_CALL_ONCE = 64,  /* nobody will want this payload again: the reply may take its place */
     FP_REPLY_NONE = 16, /* the result None, no payload */
     FP_REPLY_VALUE,     /* pickle of the result */
     FP_REPLY_ERROR,     /* pickle of the exception */

@@ -20,6 +20,8 @@
 
 /* The payload of a call is gone. */
 void fp_free_room_locked(fp_pool *p, u64 block, u64 size);
+/* The same, but the first `kept` bytes of its run of spans are its reply's by now. */
+void fp_keep_room_locked(fp_pool *p, u64 block, u64 size, u64 kept);
 /* The sender is to try again, if it waits for room. */
 void fp_wake_sender_locked(fp_pool *p);
 /* There is idle memory from now on: the manager gives it back later, and tells the sender now if that waits for it. (This

@@ -51,6 +51,17 @@ fp_free_room_locked(fp_pool *p, u64 block, u64 size)
     count_room_locked(p, size, -1);
 }
 
+void
+fp_keep_room_locked(fp_pool *p, u64 block, u64 size, u64 kept)
+{
+    u64 room = fp_spans_room(size), used = fp_spans_room(kept);
+    if (used < room) {
+        fp_spans_free(&p->shm, block + used, room - used);
+        fp_spans_came_free(p);
+    }
+    count_room_locked(p, size, -1);
+}
+
 static int
 claim_room(fp_pool *p, u64 size, u64 *block)
 {

@@ -16,7 +16,8 @@ fill_slot_locked(fp_pool *p, const fp_task *t, u32 s)
     if (t->block == 0) {
         memcpy(sl->sl_inline, t->small, t->size);
     }
-    sl->sl_kind = t->kind;
+    bool once = t->terms == NULL || t->terms->retries == 0;
+    sl->sl_kind = t->kind | (once ? FP_CALL_ONCE : 0);
     sl->sl_fn = t->fn;
     sl->sl_len = t->size;
     sl->sl_stream = t->stream;

@@ -147,6 +147,21 @@ copy_reply(fp_task *t, const u8 *from, u64 size)
     return true;
 }
 
+/* A reply in spans becomes the parent's: they are the worker's, or the call's own. */
+static int
+take_spans_locked(fp_pool *p, u32 w, fp_task *t, u64 offset, u64 size)
+{
+    if (offset != t->block || !fp_blocks_is_run(t->size)) {
+        return fp_spans_take_over(&p->shm, w, offset, size);
+    }
+    if (size == 0 || size > fp_spans_room(t->size)) {
+        return FP_CORRUPT;
+    }
+    fp_keep_room_locked(p, t->block, t->size, size);
+    t->block = 0;
+    return FP_OK;
+}
+
 /* Take the reply of worker w out of slot s. Everything in the slot may be a lie. */
 static u32
 collect_reply_locked(fp_pool *p, u32 s, u32 w, fp_task *t)
@@ -177,7 +192,7 @@ collect_reply_locked(fp_pool *p, u32 s, u32 w, fp_task *t)
         }
         return copied ? FP_OUTCOME_REPLY : FP_OUTCOME_NOMEM;
     }
-    if (fp_spans_take_over(&p->shm, w, offset, size) != FP_OK) {
+    if (take_spans_locked(p, w, t, offset, size) != FP_OK) {
         return FP_OUTCOME_CORRUPT;
     }
     if (size <= SMALL_REPLY) {
@@ -215,7 +230,8 @@ fp_pool_drop_task(fp_pool *p, fp_task *t)
 void
 fp_finish_slot_locked(fp_pool *p, u32 s, u32 w)
 {
-    fp_task *t = fp_empty_slot_locked(p, s);
+    fp_task *t = p->slots[s].task;
+    p->slots[s].task = NULL;   /* its payload stays until it is settled: the reply may be there */
     if (t != NULL) {
         u32 outcome = collect_reply_locked(p, s, w, t);
         if (outcome == FP_OUTCOME_CORRUPT) {

@@ -15,6 +15,12 @@ count_of(u64 size)
     return (u32)((size + FP_SPAN - 1) / FP_SPAN);
 }
 
+u64
+fp_spans_room(u64 size)
+{
+    return (u64)count_of(size) * FP_SPAN;
+}
+
 static u32
 index_of(const fp_shm *m, u64 offset)
 {

@@ -17,6 +17,8 @@
 /* A run for `size` bytes, owned by `owner`; the search starts at span `first` (each process has
  * a favourite place: pages it has written before are cheaper). 0 with `*offset`, or FP_NOMEM. */
 int fp_spans_claim(const fp_shm *m, u32 owner, u32 first, u64 size, u64 *offset);
+/* Bytes of the spans of such a run. */
+u64 fp_spans_room(u64 size);
 /* The owner gives the run back. */
 void fp_spans_free(const fp_shm *m, u64 offset, u64 size);
 /* Parent: worker w's run becomes mine. 0, or FP_CORRUPT if it is not w's run. */

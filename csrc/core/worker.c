@@ -1,4 +1,5 @@
 #include "worker.h"
+#include "blocks.h"
 #include "error.h"
 #include "os.h"
 #include "spans.h"
@@ -63,7 +64,8 @@ read_call(fp_worker *k, fp_call *call)
     call->fn = sl->sl_fn;
     call->size = sl->sl_len;
     call->stream = sl->sl_stream;
-    call->data = sl->sl_offset ? fp_view_at(&k->shm, &k->call, sl->sl_offset, sl->sl_len) : sl->sl_inline;
+    call->offset = sl->sl_offset;
+    call->data = call->offset ? fp_view_at(&k->shm, &k->call, call->offset, call->size) : sl->sl_inline;
 }
 
 void
@@ -189,6 +191,44 @@ ring_room(fp_worker *k, u64 size, u32 *end)
     return k->shm.rings + (u64)k->w * FP_RING + (skip ? 0 : at);
 }
 
+/* Bytes that there are for the reply where the call is: its run of spans, which it has for itself and does not need any more. */
+static u64
+room_of_call(const fp_worker *k, const fp_call *call)
+{
+    u64 room = fp_spans_room(call->size);
+    bool is_run = call->offset != 0 && fp_blocks_is_run(call->size) && fp_shm_in_spans(&k->shm, call->offset, room);
+    return is_run && (call->kind & FP_CALL_ONCE) ? room : 0;
+}
+
+static int
+claim_spans(const fp_worker *k, u64 size, u64 *offset)
+{
+    /* a favourite place; but what is large for the room that there is would leave two halves too small for the next */
+    bool large = size > (u64)k->shm.nspans * FP_SPAN / 64;
+    u32 favourite = large ? 0 : (u32)((u64)k->shm.nspans * (k->w + 1) / (k->shm.nworkers + 1));
+    return fp_spans_claim(&k->shm, FP_SPAN_WORKER + k->w, favourite, size, offset);
+}
+
+/* Spans for a reply. It replaces its call if it is not much smaller, since those pages are there and no others are needed;
+ * or if there are no others. */
+static int
+spans_for_reply(fp_worker *k, const fp_call *call, u64 size, u64 *offset, bool *replaces)
+{
+    u64 room = room_of_call(k, call);
+    *replaces = size <= room && size > room / 2;
+    if (!*replaces && claim_spans(k, size, offset) != FP_OK) {
+        if (size > room) {
+            return FP_NOMEM;
+        }
+        *replaces = true;
+    }
+    if (*replaces) {
+        fp_view_drop(&k->call);
+        *offset = call->offset;
+    }
+    return FP_OK;
+}
+
 int
 fp_worker_reply(fp_worker *k, const fp_call *call, u64 size, fp_reply *reply, u8 **room)
 {
@@ -208,18 +248,15 @@ fp_worker_reply(fp_worker *k, const fp_call *call, u64 size, fp_reply *reply, u8
         }
         fp_eventfd_ring(k->bell);   /* nobody collects: let the manager do it */
     }
-    /* a favourite place; but what is large for the room that there is would leave two halves too small for the next */
-    bool large = size > (u64)k->shm.nspans * FP_SPAN / 64;
-    u32 favourite = large ? 0 : (u32)((u64)k->shm.nspans * (k->w + 1) / (k->shm.nworkers + 1));
-    if (fp_spans_claim(&k->shm, FP_SPAN_WORKER + k->w, favourite, size, &reply->offset) != FP_OK) {
+    bool replaces;
+    if (spans_for_reply(k, call, size, &reply->offset, &replaces) != FP_OK) {
         return FP_NOMEM;
     }
     *room = fp_view_at(&k->shm, &k->reply, reply->offset, size);
-    if (*room == NULL) {
+    if (*room == NULL && !replaces) {
         fp_spans_free(&k->shm, reply->offset, size);
-        return FP_SYSTEM;
     }
-    return FP_OK;
+    return *room ? FP_OK : FP_SYSTEM;
 }
 
 int

@@ -2,8 +2,8 @@
  *
  * Memory    fp_worker is private to the worker process; what it shares is in layout.h.
  * Replies   up to FP_INLINE bytes in the slot, up to FP_RING_MAX in the worker's own byte ring
- *           (written by it, freed by the parent in order), else in spans that the worker claims
- *           and the parent takes over.
+ *           (written by it, freed by the parent in order), else in spans: those of the call, if that is about as
+ *           large and will not be sent again, or others that the worker claims and the parent takes over.
  * Blocking  fp_worker_wait only.
  */
 #ifndef FP_WORKER_H
@@ -27,6 +27,7 @@ typedef struct {
     u32 kind, fn;       /* FP_CALL_*, id in the function table */
     const u8 *data;     /* the payload: valid until the reply is begun; NULL: no address space for it */
     u64 size, stream;
+    u64 offset;         /* where that is in the file, 0: in the slot */
 } fp_call;
 
 typedef struct {

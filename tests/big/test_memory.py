@@ -370,6 +370,16 @@ def test_shared_memory_can_be_limited(make_pool, lib):
     assert list(pool.map(length, [bytes(5 * MIB)] * 20)) == [5 * MIB] * 20
 
 
+def test_result_takes_the_place_of_its_argument(make_pool):
+    """So both together need no more than the larger of them; a call that may be tried again is kept, of course."""
+    pool = make_pool(1, shared_memory=32 * MIB, on_worker_death="respawn")
+    data = pattern(20 * MIB)
+    assert pool.submit(tasks.echo, data).result() == data
+    with pytest.raises(MemoryError, match="at most 32 MiB"):
+        pool.options(retries=1).submit(tasks.echo, data).result()
+    assert held(pool) < 32 * MIB
+
+
 def test_late_call_that_is_too_large(make_pool, gate):
     pool = make_pool(1, shared_memory=32 * MIB)
     before = [pool.submit(wait_and_measure, gate, Holder(bytes(10 * MIB))) for _ in range(5)]

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from big.payloads import SIZES, Holder, make, overwrite, pattern
+from big.payloads import SIZES, Holder, give_back, keep, make, overwrite, pattern
 from support import tasks
 
 ordinary = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
@@ -72,6 +72,16 @@ def test_receiver_owns_what_it_gets(pool, size):
     first, second = pool.submit(tasks.echo, holder).result(), pool.submit(tasks.echo, holder).result()
     first.data[:] = bytes(size)
     assert second == holder
+
+
+@pytest.mark.parametrize("size", [5000, 200_000, 1 << 20, 40 << 20])
+def test_argument_that_the_worker_keeps(make_pool, size):
+    """A result that takes its place on the way does not touch it."""
+    pool = make_pool(1)
+    for kind in (bytes, bytearray, lambda data: data.hex()[:size], lambda data: Holder(bytearray(data)), Holder):
+        thing = kind(pattern(size))
+        assert pool.submit(keep, thing, size).result() == pattern(size, 9)
+        assert pool.submit(give_back).result() == thing
 
 
 def test_many_buffers(pool):

@@ -448,6 +448,7 @@ crew_try(crew *c, order o, u64 size, fp_task **t)
         *t = fp_task_new(0, FP_CALL_WHOLE, &payload, NULL);
         CHECK(*t != NULL);
         (*t)->block = block;
+        CHECK(fp_task_set_terms(*t, &(fp_terms){.retries = c->retries}));
         rc = fp_pool_submit(c->pool, *t);
     }
     if (rc != FP_OK && *t != NULL) {

@@ -58,6 +58,7 @@ typedef struct {
     fp_pool *pool;
     fp_monitor monitor;
     member members[CREW_MOST];
+    u32 retries;         /* of the tasks that are given to it */
 } crew;
 
 void crew_open(crew *c, u32 nworkers);

@@ -65,7 +65,8 @@ make_plan(u64 seed)
     u32 largest_call = p.held == 2 ? FP_SPAN : UINT32_MAX;   /* a caller would get an error at once */
     p.steps = (u32)(check_random(&seed) % (400 + 500 * p.ntasks));
     for (u32 i = 0; i < p.ntasks; i++) {
-        p.orders[i] = (order){.id = i, .size = ONE_OF(&seed, 0, 16, 300, 600, 8000, 30000, FP_RING_MAX + 8, 300000, 900000)};
+        u32 reply = ONE_OF(&seed, 0, 16, 300, 600, 8000, 30000, FP_RING_MAX + 8, 300000, 600000, 900000);
+        p.orders[i] = (order){.id = i, .size = reply};
         p.orders[i].act = one_in(&seed, 6) ? LOOK : ANSWER;
         u64 size = ONE_OF(&seed, 0, 0, 400, 600, 2000, 40000, 200000, 700000);
         p.sizes[i] = size < largest_call ? size : largest_call;

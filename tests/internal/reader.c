@@ -42,7 +42,17 @@ void (*reader_at_call)(bool begins) = nothing;
 
 /* --------------------------------------------------------------------- honest workers */
 
-/* It does not look at the call: what others have written there is the worker's affair, and may be its end. So may be a ring
+/* Where its reply may go. */
+static void
+read_call(fp_call *call)
+{
+    const fp_slot_shm *sl = &p->shm.slots[call->slot];
+    call->kind = sl->sl_kind;
+    call->size = sl->sl_len;
+    call->offset = sl->sl_offset;
+}
+
+/* It does not look into the call: what others have written there is the worker's affair, and may be its end. So may be a ring
  * that makes no sense, in which it would run in circles. */
 static bool
 claim(u32 w)
@@ -53,6 +63,9 @@ claim(u32 w)
         fp_wake_arrived(&p->shm, w);
         workers[w].busy = fp_claim(&p->shm, w, &call->slot, &call->generation, &bell) == FP_OK;
         fp_wake_helper(&p->shm);
+        if (workers[w].busy) {
+            read_call(call);
+        }
     }
     return workers[w].busy;
 }

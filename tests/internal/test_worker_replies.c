@@ -47,6 +47,72 @@ test_small_replies_leave_shared_memory_at_once(void)
     crew_close(&c);
 }
 
+static u32
+spans_for(u64 size)
+{
+    return (u32)((size + FP_SPAN - 1) / FP_SPAN);
+}
+
+/* It needs no other pages then, and what it does not fill is free as soon as it has come. */
+static void
+test_a_reply_takes_the_place_of_its_call(void)
+{
+    static const struct {
+        u64 call;
+        u32 reply, retries;
+        bool same;
+    } cases[] = {
+        {5 * FP_SPAN, 5 * FP_SPAN, 0, true},
+        {5 * FP_SPAN - 9, 5 * FP_SPAN, 0, true},
+        {5 * FP_SPAN, 2 * FP_SPAN + FP_SPAN / 2 + 8, 0, true},
+        {5 * FP_SPAN, 2 * FP_SPAN + FP_SPAN / 2, 0, false},   /* the rest might be of use to others */
+        {5 * FP_SPAN, 5 * FP_SPAN + 8, 0, false},
+        {5 * FP_SPAN, 5 * FP_SPAN, 1, false},                 /* the call may be wanted again */
+        {200000, 262136, 0, false},                           /* a reply of this size is copied at once */
+    };
+    crew_open(&c, 1);
+    crew_start(&c);
+    for (u32 i = 0; i < sizeof cases / sizeof *cases; i++) {
+        order o = {.id = i, .size = cases[i].reply};
+        c.retries = cases[i].retries;
+        fp_task *t = crew_give(&c, o, cases[i].call);
+        u64 block = t->block;
+        crew_wait_for(&c, t);
+        CHECK_EQ(t->block, 0);
+        CHECK_EQ(t->reply_offset == block, cases[i].same);
+        CHECK_EQ(spans_owned_by(c.pool, FP_SPAN_PARENT), t->reply_offset ? spans_for(o.size) : 0);
+        CHECK_EQ(fp_load_seq_cst(&c.pool->placed), 0);
+        CHECK_EQ(fp_load_seq_cst(&c.pool->placed_bytes), 0);
+        crew_expect(&c, t, o);
+        CHECK_EQ(spans_owned_by(c.pool, FP_SPAN_PARENT), 0);
+    }
+    c.retries = 0;
+    crew_close(&c);
+}
+
+static void
+test_a_small_reply_does_so_if_there_is_no_other_room(void)
+{
+    crew_open_with(&c, 1, 64 * FP_SPAN);
+    crew_start(&c);
+    order o = {.id = 1, .act = HOLD, .size = 300000};
+    fp_task *t = crew_give(&c, o, 5 * FP_SPAN);
+    u64 block = t->block, at, taken[64];
+    u32 n = 0;
+    while (fp_spans_claim(&c.pool->shm, FP_SPAN_PARENT, 0, 1, &at) == FP_OK) {
+        CHECK(n < 64);
+        taken[n++] = at;
+    }
+    stage_open_gate();
+    crew_wait_for(&c, t);
+    CHECK_EQ(t->reply_offset, block);
+    crew_expect(&c, t, o);
+    while (n > 0) {
+        fp_spans_free(&c.pool->shm, taken[--n], 1);
+    }
+    crew_close(&c);
+}
+
 /* Enough replies to go round the byte ring several times, with sizes that do not divide it. */
 static void
 test_the_byte_ring_wraps(void)
@@ -167,6 +233,8 @@ main(void)
     check_within(120);
     test_every_size_there_and_back();
     test_small_replies_leave_shared_memory_at_once();
+    test_a_reply_takes_the_place_of_its_call();
+    test_a_small_reply_does_so_if_there_is_no_other_room();
     test_the_byte_ring_wraps();
     test_a_full_byte_ring_overflows_into_spans();
     test_no_memory_fails_that_task_only();
