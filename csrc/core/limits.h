@@ -40,7 +40,7 @@ bool fp_pool_next_fate(fp_pool *p, fp_sentence *sentence);
 void fp_pool_fail_overdue(fp_pool *p, u32 w, fp_death death);
 
 /* Take its running task from worker w; false: it has just completed it. The room of the payload stays until w is dead: it may
- * still be reading that, and would run a call that got the room. */
+ * still read that, and would run a call that got the room, or write its reply there. */
 bool fp_doom_locked(fp_pool *p, fp_task *t, u32 w);
 /* Worker w has been caught writing nonsense. */
 void fp_limits_condemn_locked(fp_pool *p, u32 w);

@@ -43,7 +43,7 @@ typedef struct {
     u32 why;             /* FP_FATE_* */
     u64 ran;             /* ns that its task ran for */
     fp_task *overdue;    /* whose outcome waits for the manager, or NULL */
-    u64 block, block_size;   /* of its task's payload: it may still read that, so nobody else gets the room before its end */
+    u64 block, block_size;   /* of its task's payload: it may still read that, or reply there, so nobody gets it before its end */
 } fp_fate;
 
 typedef struct fp_pool {

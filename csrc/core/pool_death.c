@@ -28,7 +28,7 @@ reap_slot_locked(fp_pool *p, u32 w, u32 s)
     case FP_DONE:   /* died before it could list it: the result is kept */
         fp_finish_slot_locked(p, s, w);
         break;
-    case FP_CLAIMED:   /* its payload stays: it may be sent again */
+    case FP_CLAIMED:   /* its payload stays: it may be sent again, if it was to be (FP_CALL_ONCE) */
     case FP_DOOMED:
         t = p->slots[s].task;
         p->slots[s].task = NULL;

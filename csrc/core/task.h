@@ -58,7 +58,7 @@ typedef struct fp_task {
     u32 kind, fn;           /* FP_CALL_*, function id */
     u64 size, stream;       /* of the call's payload */
     fp_holds *holds;        /* until it has ended: shared objects that it names, or NULL */
-    u64 block;              /* until it has ended: where the payload lies in the blocks, 0 if in `small` */
+    u64 block;              /* where the payload lies in the blocks, 0 if in `small`; until it has ended, or its reply is there */
     char *label;            /* what runs, for messages; NULL: the function table knows */
     struct fp_task *next;   /* in the backlog */
     struct fp_task *next_for_courier;

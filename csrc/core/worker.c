@@ -209,13 +209,14 @@ claim_spans(const fp_worker *k, u64 size, u64 *offset)
     return fp_spans_claim(&k->shm, FP_SPAN_WORKER + k->w, favourite, size, offset);
 }
 
-/* Spans for a reply. It replaces its call if it is not much smaller, since those pages are there and no others are needed;
- * or if there are no others. */
+/* Spans for a reply. It replaces its call if it is about as large, since those pages are there and no others are needed; the
+ * rest of a larger call would be a gap, too small for the next one as long as nobody reads the reply. Or if there is no
+ * other room. */
 static int
 spans_for_reply(fp_worker *k, const fp_call *call, u64 size, u64 *offset, bool *replaces)
 {
     u64 room = room_of_call(k, call);
-    *replaces = size <= room && size > room / 2;
+    *replaces = size <= room && fp_spans_room(size) * 8 > room * 7;
     if (!*replaces && claim_spans(k, size, offset) != FP_OK) {
         if (size > room) {
             return FP_NOMEM;
@@ -253,7 +254,7 @@ fp_worker_reply(fp_worker *k, const fp_call *call, u64 size, fp_reply *reply, u8
         return FP_NOMEM;
     }
     *room = fp_view_at(&k->shm, &k->reply, reply->offset, size);
-    if (*room == NULL && !replaces) {
+    if (*room == NULL && !replaces) {   /* the call's own are the parent's */
         fp_spans_free(&k->shm, reply->offset, size);
     }
     return *room ? FP_OK : FP_SYSTEM;

@@ -26,14 +26,20 @@ slot_of(const fp_task *t)
 static fp_task *first, *second;
 
 static void
-begin(void)
+begin_with(u64 size)
 {
     crew_open(&c, 3);
     CHECK_EQ(fp_pool_new_worker(c.pool), 0);
     liar = (fp_worker){.shm = c.pool->shm, .w = 0, .bell = c.pool->bell};
-    first = crew_give(&c, (order){.id = 0}, 2000);
-    second = crew_give(&c, (order){.id = 1}, 2000);
+    first = crew_give(&c, (order){.id = 0}, size);
+    second = crew_give(&c, (order){.id = 1}, size);
     CHECK_EQ(fp_worker_next(&liar, &call), FP_OK);
+}
+
+static void
+begin(void)
+{
+    begin_with(2000);
 }
 
 /* The manager's part once the pool is broken: every worker is killed and reaped, the rest buried. */
@@ -194,6 +200,42 @@ test_the_reply(void)
     lie_about_the_reply(FP_REPLY_VALUE, 600, m.size - 100, 0);
     lie_about_the_reply(FP_REPLY_VALUE, 600, m.size, 0);
     lie_about_the_reply(FP_REPLY_VALUE, 600, UINT64_MAX - 100, 0);
+}
+
+/* It may lie where the call was: no more of it than that had. */
+static void
+reply_in_the_calls_place(u64 size, u64 past, bool is_good)
+{
+    begin_with(5 * FP_SPAN - 100);
+    fp_reply reply = {.kind = FP_REPLY_VALUE, .size = size, .stream = size, .offset = first->block + past};
+    CHECK_EQ(fp_worker_complete(&liar, &call, &reply), FP_OK);
+    crew_wait_for(&c, first);
+    CHECK_EQ(first->outcome, is_good ? FP_OUTCOME_REPLY : FP_OUTCOME_CORRUPT);
+    u32 kept = is_good && size > 256 << 10 ? (u32)((size + FP_SPAN - 1) / FP_SPAN) : 0;
+    CHECK_EQ(spans_owned_by(c.pool, FP_SPAN_PARENT), kept + 5);   /* and the other call */
+    CHECK_EQ(fp_load_seq_cst(&c.pool->placed), 1);
+    fp_pool_drop_task(c.pool, first);
+    CHECK_EQ(spans_owned_by(c.pool, FP_SPAN_PARENT), 5);
+    fp_pool_break(c.pool, (fp_death){0});
+    end_of_a_broken_pool();
+    expect_broken(second);
+    crew_free(&c);
+}
+
+static void
+test_the_calls_place(void)
+{
+    static const u64 good[] = {1, FP_SPAN, FP_SPAN + 1, 4 * FP_SPAN, 4 * FP_SPAN + 1, 5 * FP_SPAN};
+    static const u64 bad[] = {0, 5 * FP_SPAN + 1, 8 * FP_SPAN, UINT64_MAX - FP_SPAN, UINT64_MAX};
+    for (u32 i = 0; i < sizeof good / sizeof *good; i++) {
+        reply_in_the_calls_place(good[i], 0, true);
+        reply_in_the_calls_place(good[i], 8, false);
+        reply_in_the_calls_place(good[i], FP_SPAN, false);
+        reply_in_the_calls_place(good[i], 5 * FP_SPAN, false);   /* the other call's */
+    }
+    for (u32 i = 0; i < sizeof bad / sizeof *bad; i++) {
+        reply_in_the_calls_place(bad[i], 0, false);
+    }
 }
 
 /* A worker that is caught is killed, and another goes on. */
@@ -600,6 +642,7 @@ main(int argc, char **argv)
     test_a_free_slot_is_said_to_be_done();
     test_the_state_word();
     test_the_reply();
+    test_the_calls_place();
     test_another_workers_span_is_not_taken();
     test_a_liar_is_killed();
     test_a_dead_worker_has_hidden_its_task();

@@ -64,8 +64,8 @@ test_a_reply_takes_the_place_of_its_call(void)
     } cases[] = {
         {5 * FP_SPAN, 5 * FP_SPAN, 0, true},
         {5 * FP_SPAN - 9, 5 * FP_SPAN, 0, true},
-        {5 * FP_SPAN, 2 * FP_SPAN + FP_SPAN / 2 + 8, 0, true},
-        {5 * FP_SPAN, 2 * FP_SPAN + FP_SPAN / 2, 0, false},   /* the rest might be of use to others */
+        {16 * FP_SPAN, 14 * FP_SPAN + 8, 0, true},
+        {16 * FP_SPAN, 14 * FP_SPAN, 0, false},               /* it would leave a gap */
         {5 * FP_SPAN, 5 * FP_SPAN + 8, 0, false},
         {5 * FP_SPAN, 5 * FP_SPAN, 1, false},                 /* the call may be wanted again */
         {200000, 262136, 0, false},                           /* a reply of this size is copied at once */
@@ -77,8 +77,10 @@ test_a_reply_takes_the_place_of_its_call(void)
         c.retries = cases[i].retries;
         fp_task *t = crew_give(&c, o, cases[i].call);
         u64 block = t->block;
+        fp_store_seq_cst(&c.pool->trim_wanted, 0);
         crew_wait_for(&c, t);
         CHECK_EQ(t->block, 0);
+        CHECK_EQ(fp_load_seq_cst(&c.pool->trim_wanted), !cases[i].same || spans_for(o.size) < spans_for(cases[i].call));
         CHECK_EQ(t->reply_offset == block, cases[i].same);
         CHECK_EQ(spans_owned_by(c.pool, FP_SPAN_PARENT), t->reply_offset ? spans_for(o.size) : 0);
         CHECK_EQ(fp_load_seq_cst(&c.pool->placed), 0);
