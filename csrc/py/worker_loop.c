@@ -237,9 +237,6 @@ run(fp_loop *l, const fp_call *call)
         if (l->fork_generation != fp_fork_generation()) {
             _exit(0);   /* a child that the task forked came back */
         }
-        /* what the task got is gone before the next task comes */
-        Py_CLEAR(args);
-        Py_CLEAR(kwargs);
         if (result == NULL && l->of_pool && !PyErr_ExceptionMatches(PyExc_Exception)) {
             rc = LEAVE;
         }
@@ -251,6 +248,7 @@ run(fp_loop *l, const fp_call *call)
             Py_DECREF(result);
         }
     }
+    /* not before the reply is written: the result may live on the memory of an argument. And before the next task comes */
     Py_XDECREF(fn);
     Py_XDECREF(args);
     Py_XDECREF(kwargs);

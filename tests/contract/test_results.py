@@ -22,6 +22,11 @@ def test_values(pool, value):
     assert result == value and type(result) is type(value)
 
 
+def test_result_that_lives_on_an_argument(pool):
+    assert pool.submit(tasks.borrow, tasks.Owner(7)).result() == 7
+    assert list(pool.map(tasks.borrow, [tasks.Owner(7), tasks.Owner(8)])) == [7, 8]
+
+
 def test_an_exception_may_be_a_value(pool):
     future = pool.submit(tasks.echo, ValueError("a value"))
     assert future.exception() is None

@@ -36,6 +36,12 @@ def test_classes(pool):
     assert standard.AsyncResult is standard.ApplyResult
 
 
+def test_result_that_lives_on_an_argument(pool):
+    assert pool.apply(tasks.borrow, (tasks.Owner(7),)) == 7
+    assert pool.map(tasks.borrow, [tasks.Owner(7), tasks.Owner(8)]) == [7, 8]
+    assert pool.starmap(tasks.borrow, [(tasks.Owner(7),)]) == [7]
+
+
 def test_pending(pending):
     result, _ = pending
     assert result.ready() is False

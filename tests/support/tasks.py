@@ -9,6 +9,7 @@ import signal
 import sys
 import threading
 import time
+import weakref
 
 from support.deadline import listen_for_stack_requests
 
@@ -248,6 +249,25 @@ def rebind_version(to_second):
 
 
 # --- pickling
+
+
+class Owner:
+    def __init__(self, number):
+        self.number = number
+
+
+class Borrows:
+    """Lives on something else, as an array may on shared memory; pickled, it is its number."""
+
+    def __init__(self, owner):
+        self.owner = weakref.ref(owner)
+
+    def __reduce__(self):
+        return int, (self.owner().number,)
+
+
+def borrow(owner):
+    return Borrows(owner)
 
 
 class FailsToPickle:
