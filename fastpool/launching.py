@@ -514,6 +514,7 @@ class Manager(PatientThread):
             raise
         finally:
             team.end()
+            pool.let_go_of_calls()  # what nobody else will do any more; nothing is left to look after
             while (missed := pool.make_up_for_threads(missed)) and not forking.exiting:  # then there are no more threads
                 time.sleep(THREAD_PAUSE)
 

@@ -36,8 +36,9 @@ class Shared(Generic[_T]):
     def value(self) -> _T:
         """The object: unpickled when it is first asked for in this process, and the same from then on.
 
-        Arrays, and whatever else pickles its memory out of band, are read-only views of the shared pages; the rest (small
-        objects, ``str``, ``bytes``, the structure around the arrays) is a copy of this process's own.
+        Arrays, and whatever else pickles its memory out of band, are read-only views of the shared pages; the rest (``str``,
+        ``bytes``, the structure around the arrays, empty arrays, arrays of objects, subclasses of ``numpy.ndarray``) is a copy
+        of this process's own.
 
         Raises:
             FileNotFoundError: nobody has the object any more. Only in a worker that was forked while the program had
@@ -97,8 +98,10 @@ def share(obj: _T) -> Shared[_T]:
     """Put `obj` into shared memory once, for any number of tasks.
 
     Args:
-        obj: anything that can be pickled. Its arrays become views of the shared pages in each process; other objects are
-            unpickled once in a process, not once in a task, and a task that changed them would change them for the next.
+        obj: anything that can be pickled, as by ``pickle`` itself: what classes have registered with multiprocessing's
+            ``ForkingPickler`` is for one receiver, so a ``Connection`` or a socket cannot be shared. Its arrays become views
+            of the shared pages in each process; other objects are unpickled once in a process, not once in a task, and a
+            task that changed them would change them for the next.
             Another handle inside the object is a copy of its own in each process.
 
     Returns:
@@ -109,6 +112,7 @@ def share(obj: _T) -> Shared[_T]:
     Raises:
         MemoryError: the object is larger than the memory of the machine, or of the control group, that is left.
         OSError: the system refused the memory.
+        TypeError: `obj` has in it what one process can only hand over to one other, such as a ``Connection``.
         Exception: what pickling `obj` raised.
     """
     shared: Shared[_T] = _handle(_core.share(obj))

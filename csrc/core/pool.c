@@ -131,7 +131,7 @@ fp_pool_stop_workers(fp_pool *p)
 static bool
 is_drained_locked(const fp_pool *p)
 {
-    return p->draining && fp_load_relaxed(&p->unfinished) == 0 && p->ncondemned == 0;
+    return p->draining && fp_load_relaxed(&p->unfinished) == 0 && p->unread == 0 && p->ncondemned == 0;
 }
 
 bool

@@ -85,6 +85,14 @@ typedef struct fp_pool {
     fp_a32 room_wanted;               /* by the sender, which waits: */
     fp_waiter sender;
     fp_holds *dropped;                /* of calls that have ended, for the manager to free */
+    u64 ncalls;                       /* unfinished tasks that hold their `call` */
+    fp_task *ended;                   /* ended ones: whoever has the GIL lets go of it */
+    fp_a32 any_ended;                 /* are there such? Read without the lock */
+    u64 let_go_at;                    /* when the manager is to look at these (fp_now), 0: not; FP_NEVER: when its bell rings */
+    fp_a32 handing;                   /* unfinished tasks that hand something over */
+    u64 unread;                       /* replies that the courier is to read */
+    fp_a32 thread_missed;             /* the manager is to start a thread of Python's, or to try again; read and set anywhere */
+    bool reads_at_once;               /* there has been such a reply */
     u64 told;                         /* tasks that have not ended and that it is to visit */
     fp_waiter courier;                /* the courier thread's; its queue: */
     fp_task *courier_first, *courier_last;
@@ -108,15 +116,24 @@ int fp_pool_add_function_by_value(fp_pool *p, const u8 *data, u64 size, const ch
  * with a task or given back. 0; FP_FULL: not before others end, then `sender` is woken; FP_NOMEM. */
 int fp_pool_room(fp_pool *p, u64 size, u64 *block);
 void fp_pool_free_room(fp_pool *p, u64 block, u64 size);
-/* Are there enough payloads on their way to keep every worker busy, and too many bytes? A look without the lock. */
+/* Are there enough payloads on their way to keep every worker busy, and too many bytes, or too much that is handed over?
+ * A look without the lock. */
 bool fp_pool_is_crowded(const fp_pool *p);
 /* May one more payload be placed? If not, and if `wake`, `sender` is woken when another has ended. */
 bool fp_pool_has_room(fp_pool *p, bool wake);
 /* Hand a task over (the pool takes a reference of its own), its payload in `small` or `block`, or to be placed later,
  * in its turn. 0, FP_CLOSED or FP_BROKEN. */
 int fp_pool_submit(fp_pool *p, fp_task *t);
-/* The payload of an unplaced task: in `block`, which is taken over, or, if that is 0, in `small`. False: it has ended. */
-bool fp_pool_place(fp_pool *p, fp_task *t, u64 block, u64 size, u64 stream, fp_holds *holds);
+/* What an unplaced task gets once it is pickled; see fp_task. */
+typedef struct {
+    u64 block, size, stream;   /* `block` 0: the payload is in `small` */
+    fp_holds *holds;
+    void *call;
+    bool hands_over;
+} fp_placement;
+
+/* For an unplaced task, in its turn: all of it is taken over. False: the task has ended, and `call` is the caller's. */
+bool fp_pool_place(fp_pool *p, fp_task *t, const fp_placement *placement);
 /* An unplaced task has no payload: it ends with `death` (malloc, taken over), or, if that is NULL, out of memory
  * for its `size` bytes. */
 void fp_pool_fail_unplaced(fp_pool *p, fp_task *t, fp_death *death, u64 size);
@@ -146,11 +163,23 @@ void fp_pool_forget_reply(fp_pool *p, fp_task *t);
 /* Let go of a reference. */
 void fp_pool_drop_task(fp_pool *p, fp_task *t);
 
+/* A task has ended, and is to let go of its `call`: the list of all such (`next_ended`), the caller's to empty, with a reference
+ * to each. NULL: none. Needs no lock if there is none. */
+fp_task *fp_pool_take_ended(fp_pool *p);
+/* The manager's: is the courier to see to that, because for a while nobody else has? When to look again (fp_now), or FP_NEVER. */
+bool fp_pool_must_let_go(fp_pool *p, u64 *then);
+/* Has the courier anything to do, although no future has asked for it? */
+bool fp_pool_needs_courier(fp_pool *p);
+/* It is to look. */
+void fp_pool_wake_courier(fp_pool *p);
+/* It has read a reply that was to be read at once. */
+void fp_pool_has_read(fp_pool *p);
+
 /* No more tasks. From then on the bell rings when the last has ended. */
 void fp_pool_close(fp_pool *p);
 /* Tell the workers that no work will come. The manager that says so will wait for them only. */
 void fp_pool_stop_workers(fp_pool *p);
-/* Closed, nothing is unfinished, and nobody is to be killed? */
+/* Closed, nothing is unfinished or to be read at once, and nobody is to be killed? */
 bool fp_pool_is_drained(fp_pool *p);
 /* The manager's turn: pump, refill, say when to ring again. True: it is drained. */
 bool fp_pool_manage(fp_pool *p);

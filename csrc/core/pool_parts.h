@@ -39,6 +39,8 @@ void fp_send_again_locked(fp_pool *p, fp_task *t);
 
 /* -------------------------------------------------------- in pool_settle.c */
 
+/* One more unfinished task that may hold its call, or hand something over. */
+void fp_count_call_locked(fp_pool *p, const fp_task *t);
 /* The one place where a task ends. Drops the pool's reference. */
 void fp_settle_locked(fp_pool *p, fp_task *t, u32 outcome);
 /* The slot is nobody's from here on; its task, if it still had one, is returned. */

@@ -9,7 +9,8 @@
 bool
 fp_pool_is_crowded(const fp_pool *p)
 {
-    return fp_load_relaxed(&p->placed_bytes) >= p->place_budget && fp_load_relaxed(&p->placed) > p->shm.nworkers;
+    return (fp_load_relaxed(&p->placed_bytes) >= p->place_budget && fp_load_relaxed(&p->placed) > p->shm.nworkers) ||
+           fp_load_relaxed(&p->handing) > 2 * p->shm.nworkers;
 }
 
 void

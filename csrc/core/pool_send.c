@@ -139,6 +139,7 @@ accept_locked(fp_pool *p, fp_task *t, bool *in_ring)
     fp_task_incref(t);
     p->demanded++;
     p->ntimed += fp_task_limit(t) != 0;
+    fp_count_call_locked(p, t);
     atomic_fetch_add(&p->unfinished, 1);
     return FP_OK;
 }
@@ -160,25 +161,28 @@ fp_pool_submit(fp_pool *p, fp_task *t)
 }
 
 bool
-fp_pool_place(fp_pool *p, fp_task *t, u64 block, u64 size, u64 stream, fp_holds *holds)
+fp_pool_place(fp_pool *p, fp_task *t, const fp_placement *placement)
 {
     pthread_mutex_lock(&p->lock);
     bool wanted = !fp_task_is_done(t);
     if (wanted) {
-        t->block = block;
-        t->size = size;
-        t->stream = stream;
-        t->holds = holds;
+        t->block = placement->block;
+        t->size = placement->size;
+        t->stream = placement->stream;
+        t->holds = placement->holds;
+        t->call = placement->call;
+        t->hands_over = placement->hands_over;
+        fp_count_call_locked(p, t);
         t->unplaced = false;
         fp_refill_locked(p);
         fp_arm_bell_locked(p);
     }
-    else if (block) {
-        fp_free_room_locked(p, block, size);
+    else if (placement->block) {
+        fp_free_room_locked(p, placement->block, placement->size);
     }
     pthread_mutex_unlock(&p->lock);
     if (!wanted) {
-        fp_holds_free(holds);
+        fp_holds_free(placement->holds);
     }
     return wanted;
 }

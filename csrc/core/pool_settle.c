@@ -9,6 +9,7 @@
 #include <string.h>
 
 #define SMALL_REPLY (256u << 10)   /* up to here a reply is copied out of shared memory at once */
+#define LET_GO_AFTER 50000000u     /* ns */
 
 /* --------------------------------------------------------------- settling */
 
@@ -79,18 +80,143 @@ fp_free_dropped(fp_pool *p)
     fp_holds_free(dropped);
 }
 
+/* ------------------------------------------------- what the courier sees to */
+
+bool
+fp_pool_needs_courier(fp_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    bool needed = p->unread != 0 || p->ended != NULL;
+    pthread_mutex_unlock(&p->lock);
+    return needed;
+}
+
+void
+fp_pool_wake_courier(fp_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    atomic_fetch_add(&p->courier.nready, 1);   /* a wake without a task */
+    fp_wait_notify_locked(p, &p->courier);
+    pthread_mutex_unlock(&p->lock);
+}
+
+/* The courier may have to be started first, by the manager, who is told of the first one. */
+static void
+read_at_once_locked(fp_pool *p, fp_task *t)
+{
+    p->unread++;
+    to_courier_locked(p, t);
+    if (!p->reads_at_once) {
+        p->reads_at_once = true;
+        fp_store_release(&p->thread_missed, 1);
+        fp_eventfd_ring(p->bell);
+    }
+}
+
+void
+fp_pool_has_read(fp_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    p->unread--;
+    bool matters = p->unread == 0 && p->draining;
+    pthread_mutex_unlock(&p->lock);
+    if (matters) {
+        fp_eventfd_ring(p->bell);
+    }
+}
+
+/* ------------------------------------------------------ calls that are held
+ *
+ * To let go of a Python object takes the GIL. Threads that submit calls or ask for results have it, and come by often. Where none
+ * does, the manager has the courier do it. So that the manager need not wake up for each call, it takes turns: it leaves the calls
+ * to the others for LET_GO_AFTER; then it looks; and while none has ended, it has its bell rung at the next end. */
+
+void
+fp_count_call_locked(fp_pool *p, const fp_task *t)
+{
+    atomic_fetch_add(&p->handing, t->hands_over);
+    if (t->call == NULL) {
+        return;
+    }
+    p->ncalls++;
+    if (p->let_go_at == 0) {
+        p->let_go_at = fp_now() + LET_GO_AFTER;
+        fp_eventfd_ring(p->bell);
+    }
+}
+
+static void
+uncount_call_locked(fp_pool *p, fp_task *t)
+{
+    if (t->hands_over) {
+        atomic_fetch_sub(&p->handing, 1);
+        fp_wake_sender_locked(p);
+    }
+    if (t->call != NULL) {
+        p->ncalls--;
+        fp_task_incref(t);
+        t->next_ended = p->ended;
+        p->ended = t;
+        fp_store_relaxed(&p->any_ended, 1);
+    }
+}
+
+fp_task *
+fp_pool_take_ended(fp_pool *p)
+{
+    if (!fp_load_relaxed(&p->any_ended)) {   /* a look that costs nothing; whoever has just made it true will find the next one */
+        return NULL;
+    }
+    pthread_mutex_lock(&p->lock);
+    fp_task *ended = p->ended;
+    p->ended = NULL;
+    fp_store_relaxed(&p->any_ended, 0);
+    pthread_mutex_unlock(&p->lock);
+    return ended;
+}
+
+bool
+fp_pool_must_let_go(fp_pool *p, u64 *then)
+{
+    pthread_mutex_lock(&p->lock);
+    u64 now = fp_now();
+    bool due = p->let_go_at != 0 && now >= p->let_go_at, must = due && p->ended != NULL;
+    if (due && p->ncalls == 0) {
+        p->let_go_at = 0;
+    }
+    else if (must || p->let_go_at == FP_NEVER) {
+        p->let_go_at = now + LET_GO_AFTER;
+    }
+    else if (due) {
+        p->let_go_at = FP_NEVER;
+        fp_arm_bell_locked(p);
+    }
+    *then = p->let_go_at != 0 ? p->let_go_at : FP_NEVER;
+    pthread_mutex_unlock(&p->lock);
+    return must;
+}
+
+/* --------------------------------------------------------------- the end of a task */
+
 void
 fp_settle_locked(fp_pool *p, fp_task *t, u32 outcome)
 {
     free_call_block_locked(p, t);   /* if it was never sent, or lost with its worker */
     drop_holds_locked(p, t);
+    uncount_call_locked(p, t);
     t->outcome = outcome;
+    t->at_once = outcome == FP_OUTCOME_REPLY && t->at_once;
     u32 old = atomic_fetch_or(&t->state, FP_TASK_DONE);   /* publishes the outcome */
     if (t->nodes != NULL) {
         fp_wait_fire_locked(p, t);
     }
     if (old & FP_TASK_COURIER) {
         p->told--;
+    }
+    if (t->at_once) {
+        read_at_once_locked(p, t);
+    }
+    else if (old & FP_TASK_COURIER) {
         to_courier_locked(p, t);
     }
     p->ntimed -= fp_task_limit(t) != 0;
@@ -169,12 +295,14 @@ collect_reply_locked(fp_pool *p, u32 s, u32 w, fp_task *t)
     const volatile fp_slot_shm *sl = &p->shm.slots[s];   /* volatile: what was checked is not read again */
     u32 kind = sl->sl_kind, ring_end = sl->sl_ring_end;
     u64 size = sl->sl_len, offset = sl->sl_offset;
-    t->reply_kind = kind;
+    t->at_once = kind == FP_REPLY_HANDED;
+    t->reply_kind = t->at_once ? FP_REPLY_VALUE : kind;
     t->reply_stream = sl->sl_stream;
     switch (kind) {
     case FP_REPLY_NONE: return FP_OUTCOME_REPLY;
     case FP_REPLY_NOMEM: t->reply_size = size; return FP_OUTCOME_NOMEM;
     case FP_REPLY_VALUE:
+    case FP_REPLY_HANDED:
     case FP_REPLY_ERROR: break;
     default: return FP_OUTCOME_CORRUPT;
     }
@@ -289,6 +417,9 @@ arm_list_locked(fp_pool *p)
 void
 fp_arm_bell_locked(fp_pool *p)
 {
+    if (p->let_go_at == FP_NEVER) {
+        arm_list_locked(p);
+    }
     if (!progress_matters_locked(p)) {
         return;
     }

@@ -58,14 +58,20 @@ typedef struct fp_task {
     u32 kind, fn;           /* FP_CALL_*, function id */
     u64 size, stream;       /* of the call's payload */
     fp_holds *holds;        /* until it has ended: shared objects that it names, or NULL */
+    void *call;             /* until it has ended: the Python object that it was made from (a strong reference), or NULL */
+    bool hands_over;        /* its payload names what this process hands over, once: a descriptor, say */
     u64 block;              /* where the payload lies in the blocks, 0 if in `small`; until it has ended, or its reply is there */
     char *label;            /* what runs, for messages; NULL: the function table knows */
     struct fp_task *next;   /* in the backlog */
     struct fp_task *next_for_courier;
     struct fp_node *nodes;  /* who waits natively */
+    struct fp_task *next_ended;   /* among those whose `call` is to be let go of */
     void *owner;            /* the Future, once COURIER is set (a strong reference) */
+    void *future;           /* the Future while it lives, and until it has the outcome (its own to set: with the GIL), or NULL */
     u8 *reply;              /* private copy, or NULL */
     u64 reply_size, reply_stream, reply_offset;
+    bool at_once;           /* the courier is to read the reply, whether anybody asks for it or not */
+    bool was_read;          /* it has been read (with the GIL) */
     bool unplaced;          /* while QUEUED: it has no payload yet */
     fp_terms *terms;        /* malloc, or NULL: none */
     u64 seen;               /* SENT, with a limit: when it was first seen to run (fp_now), 0: not yet */

@@ -176,6 +176,24 @@ fp_reduce_array(fp_state *st, PyObject *array, fp_sent_array *sent)
     return reduced;
 }
 
+PyObject *
+fp_reduce_shared_array(fp_state *st, PyObject *array, fp_sent_array *sent)
+{
+    PyObject *reduced = fp_reduce_array(st, array, sent);
+    if (reduced == NULL || sent->buffer != NULL) {
+        return reduced;
+    }
+    PyObject *copy = PyObject_CallMethod(array, "copy", NULL);
+    PyObject *of_copy = copy ? fp_reduce_array(st, copy, sent) : NULL;
+    Py_XDECREF(copy);
+    if (of_copy != NULL && sent->buffer == NULL) {   /* it holds objects */
+        Py_DECREF(of_copy);
+        return reduced;
+    }
+    Py_DECREF(reduced);
+    return of_copy;
+}
+
 void
 fp_forget_array(fp_sent_array *sent)
 {

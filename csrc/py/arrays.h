@@ -26,6 +26,9 @@ typedef struct {
 /* As array.__reduce_ex__(5), but a large array whose rows lie apart is not copied into one piece before. `*sent` is empty.
  * NULL with an exception. */
 PyObject *fp_reduce_array(fp_state *st, PyObject *array, fp_sent_array *sent);
+/* The same for an array that is to be shared, and read-only: NumPy passes the memory of one that is in one piece, so any other is
+ * copied into one. */
+PyObject *fp_reduce_shared_array(fp_state *st, PyObject *array, fp_sent_array *sent);
 void fp_forget_array(fp_sent_array *sent);
 
 /* Is it pandas' class for columns of one type that NumPy knows, of pandas 3.1 or later? For whoever asks for protocol 5 that

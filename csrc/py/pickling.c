@@ -103,6 +103,59 @@ typedef struct {
     fp_writer *writer;
 } fp_reducers;
 
+/* What the standard library itself has registered with ForkingPickler and sends by value. All else there may be something like a
+ * Connection, of which the pickle names a descriptor that the receiver fetches from the sender. */
+static bool
+goes_by_value(const PyTypeObject *type)
+{
+    static const char *const names[] = {"functools.partial", "array.array", "dict_keys", "dict_values", "dict_items"};
+    if (type == &PyMethod_Type || type == &PyMethodDescr_Type || type == &PyWrapperDescr_Type) {
+        return true;
+    }
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        if (strcmp(type->tp_name, names[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What multiprocessing itself passes on in that way. */
+static bool
+is_handle(const PyTypeObject *type)
+{
+    return strcmp(type->tp_name, "DupFd") == 0 || strcmp(type->tp_name, "DupSocket") == 0;
+}
+
+/* How a class registered with ForkingPickler is pickled for nobody in particular: as pickle does it, if it has said how. */
+static PyObject *
+reducer_for_share(fp_state *st, PyObject *type)
+{
+    static const char *const names[] = {"__reduce_ex__", "__reduce__"};
+    bool has_own = false;
+    for (size_t i = 0; i < 2 && !has_own; i++) {
+        PyObject *own = PyObject_GetAttrString(type, names[i]);
+        PyObject *usual = own ? PyObject_GetAttrString((PyObject *)&PyBaseObject_Type, names[i]) : NULL;
+        has_own = usual != NULL && own != usual;
+        Py_XDECREF(own);
+        Py_XDECREF(usual);
+        if (PyErr_Occurred()) {
+            return NULL;
+        }
+    }
+    PyObject *found = PyDict_GetItemWithError(st->copyreg_reducers, type);
+    if (found == NULL && !PyErr_Occurred()) {
+        if (has_own) {
+            PyErr_SetObject(PyExc_KeyError, type);
+        }
+        else {
+            PyErr_Format(PyExc_TypeError, "cannot share %R objects: one process hands such an object over to one other. Pass it as an "
+                         "argument of each call", type);
+        }
+    }
+    return Py_XNewRef(found);
+}
+
 /* What ForkingPickler.dispatch_table would be if it were made now; in a call, how a shared object travels; and how an array does,
  * or a block of pandas, of which nobody has said how. */
 static PyObject *
@@ -114,12 +167,20 @@ reducers_get(PyObject *self, PyObject *type)
         return PyObject_GetAttr((PyObject *)writer, st->s_reduce_shared);
     }
     PyObject *found = PyDict_GetItemWithError(st->forking_reducers, type);
+    if (found != NULL && !goes_by_value((PyTypeObject *)type)) {
+        if (writer->of_share) {
+            return reducer_for_share(st, type);
+        }
+        writer->hands_over = true;
+    }
     if (found == NULL && !PyErr_Occurred()) {
         found = PyDict_GetItemWithError(st->copyreg_reducers, type);
     }
     if (found == NULL && !PyErr_Occurred() && fp_is_array_type(type)) {
         return PyObject_GetAttr((PyObject *)writer, st->s_reduce_array);
     }
+    writer->by_reducer = true;
+    writer->hands_over |= is_handle((PyTypeObject *)type);
     if (found == NULL && !PyErr_Occurred() && fp_is_block_type(st, type)) {
         return PyObject_GetAttr((PyObject *)writer, st->s_reduce_block);
     }
@@ -266,8 +327,10 @@ write_object(fp_pickler *p, PyObject *object)
     return call_for_none(PyObject_CallOneArg(p->dump, object)) && clear_memo(p) ? 0 : -1;
 }
 
+typedef enum { FOR_NOBODY, FOR_CALL, FOR_SHARE } fp_purpose;
+
 static fp_pickler *
-pickle(fp_state *st, PyObject *object, bool of_call)
+pickle(fp_state *st, PyObject *object, fp_purpose purpose)
 {
     fp_pickler *p = st->picklers;
     if (p != NULL) {
@@ -276,7 +339,8 @@ pickle(fp_state *st, PyObject *object, bool of_call)
     else if ((p = pickler_new(st)) == NULL) {
         return NULL;
     }
-    p->writer->of_call = of_call;
+    p->writer->of_call = purpose == FOR_CALL;
+    p->writer->of_share = purpose == FOR_SHARE;
     if (write_object(p, object) < 0 || lay_out_payload(p) < 0) {
         pickler_drop(p);
         return NULL;
@@ -287,13 +351,19 @@ pickle(fp_state *st, PyObject *object, bool of_call)
 fp_pickler *
 fp_pickle(fp_state *st, PyObject *object)
 {
-    return pickle(st, object, false);
+    return pickle(st, object, FOR_NOBODY);
 }
 
 fp_pickler *
 fp_pickle_call(fp_state *st, PyObject *object)
 {
-    return pickle(st, object, true);
+    return pickle(st, object, FOR_CALL);
+}
+
+fp_pickler *
+fp_pickle_share(fp_state *st, PyObject *object)
+{
+    return pickle(st, object, FOR_SHARE);
 }
 
 fp_pickler *
@@ -304,6 +374,9 @@ fp_pickle_by_value(fp_state *st, PyObject *object)
                       lay_out_payload(p) < 0)) {
         pickler_drop(p);
         return NULL;
+    }
+    if (p != NULL) {
+        p->writer->by_reducer = true;   /* who knows */
     }
     return p;
 }

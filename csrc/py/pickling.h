@@ -32,7 +32,9 @@ extern PyType_Spec fp_reducers_spec;
 fp_pickler *fp_pickle(fp_state *st, PyObject *object);
 /* The same for a call of a pool, which is to hold what its payload only names. */
 fp_pickler *fp_pickle_call(fp_state *st, PyObject *object);
-/* The same; what was defined at an interactive prompt goes by value. */
+/* The same for an object that is shared: several processes read it, or none. */
+fp_pickler *fp_pickle_share(fp_state *st, PyObject *object);
+/* The same as fp_pickle_call; what was defined at an interactive prompt goes by value. */
 fp_pickler *fp_pickle_by_value(fp_state *st, PyObject *object);
 /* What the call is to hold, to be freed with fp_holds_free; NULL: nothing. */
 fp_holds *fp_pickler_take_holds(fp_pickler *p);

@@ -86,6 +86,7 @@ pool_dealloc(PyObject *self)
     pool_clear(self);
     /* in a forked child the mapping is not there and the descriptors are the parent's affair */
     if (p->pool != NULL && p->pool->fork_generation == fp_fork_generation()) {
+        fp_pool_object_let_go(p);
         fp_monitor_fini(&p->monitor);
         fp_pool_decref(p->pool);
     }
@@ -347,6 +348,8 @@ static PyMethodDef pool_methods[] = {
      "nobody else has seen.")},
     {"send_deferred", CLASS_METHOD(fp_pool_object_send_deferred), PyDoc_STR(
      "send_deferred()\n\nThe sender thread's work: pickle calls when there is room for them. Returns when none is left.")},
+    {"let_go_of_calls", fp_pool_object_let_go_of_calls, METH_NOARGS, PyDoc_STR(
+     "let_go_of_calls($self)\n--\n\nDrop the functions and arguments that were held for calls which have ended.")},
     {"make_up_for_threads", fp_pool_object_make_up_for_threads, METH_O, PyDoc_STR(
      "make_up_for_threads($self, again, /)\n--\n\n"
      "Start the courier and the sender if that has failed for one thread and others rely on them. True: it has failed, try `again`.")},

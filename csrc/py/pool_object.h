@@ -23,7 +23,6 @@ typedef struct {
     PyObject *start_thread;    /* called with the pool and the names of a method and a thread */
     bool courier_wanted, courier_runs;   /* there is one, or about to be; it has begun */
     bool courier_relied_on;    /* by others than the thread that starts it */
-    fp_a32 thread_missed;      /* a start has failed for one thread, and others rely on it: the manager's business */
     unsigned long courier;     /* that thread, 0: not yet */
     bool courier_leaving;
     fp_deferred *deferred_first, *deferred_last;   /* calls that are yet to be pickled, see submit.h */
@@ -40,5 +39,7 @@ extern PyType_Spec fp_pool_object_spec;
 int fp_pool_object_want_courier(fp_pool_object *p);
 /* Others rely on a thread whose start has failed. */
 void fp_pool_object_miss_thread(fp_pool_object *p);
+/* Let go of the calls that have ended: where they may go (that may run anything), often. An exception stays set. */
+void fp_pool_object_let_go(fp_pool_object *p);
 
 #endif

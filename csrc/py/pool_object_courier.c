@@ -38,7 +38,7 @@ fp_pool_object_want_courier(fp_pool_object *p)
 void
 fp_pool_object_miss_thread(fp_pool_object *p)
 {
-    fp_store_release(&p->thread_missed, 1);
+    fp_store_release(&p->pool->thread_missed, 1);
     fp_eventfd_ring(p->pool->bell);
 }
 
@@ -46,12 +46,16 @@ PyObject *
 fp_pool_object_make_up_for_threads(PyObject *self, PyObject *again)
 {
     fp_pool_object *p = fp_as_pool(self);
-    bool missed = atomic_exchange(&p->thread_missed, 0) || again == Py_True;
+    bool missed = atomic_exchange(&p->pool->thread_missed, 0) || again == Py_True;
     if (!missed || p->pool->fork_generation != fp_fork_generation()) {
         Py_RETURN_FALSE;
     }
-    bool failed = p->courier_relied_on && !p->courier_wanted && start_courier(p) < 0;
+    bool is_needed = fp_pool_needs_courier(p->pool);
+    bool failed = (is_needed || p->courier_relied_on) && !p->courier_wanted && start_courier(p) < 0;
     PyErr_Clear();   /* whoever tried first has been told */
+    if (is_needed) {
+        fp_pool_wake_courier(p->pool);
+    }
     failed |= fp_make_up_for_sender(p) < 0;
     PyErr_Clear();
     return PyBool_FromLong(failed);
@@ -69,6 +73,9 @@ next_for_courier(fp_pool *pool)
         }
         atomic_fetch_sub(&pool->courier.nready, 1);
     }
+    else {
+        atomic_store(&pool->courier.nready, 0);   /* a wake without a task */
+    }
     pthread_mutex_unlock(&pool->lock);
     return t;
 }
@@ -80,15 +87,48 @@ deliver_all(fp_state *st, fp_pool *pool)
     while ((t = next_for_courier(pool)) != NULL) {
         fp_future *f = t->owner;
         t->owner = NULL;
-        fp_pool_drop_task(pool, t);
-        if (f == NULL) {
-            continue;
+        bool at_once = t->at_once;
+        if (at_once) {
+            fp_future_read_at_once(st, pool, t);
         }
-        if (fp_future_deliver(st, f) < 0) {
+        fp_pool_drop_task(pool, t);
+        if (f != NULL && fp_future_deliver(st, f) < 0) {
             PyErr_WriteUnraisable((PyObject *)f);
         }
-        Py_DECREF(f);
+        Py_XDECREF(f);
+        if (at_once) {
+            fp_pool_has_read(pool);
+        }
     }
+}
+
+void
+fp_pool_object_let_go(fp_pool_object *p)
+{
+    fp_task *t = fp_pool_take_ended(p->pool);
+    if (t == NULL) {
+        return;
+    }
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    while (t != NULL) {
+        fp_task *next = t->next_ended;
+        PyObject *call = t->call;
+        t->call = NULL;
+        fp_pool_drop_task(p->pool, t);
+        Py_DECREF(call);   /* may run anything */
+        t = next;
+    }
+    PyErr_Restore(type, value, traceback);
+}
+
+PyObject *
+fp_pool_object_let_go_of_calls(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    if (fp_as_pool(self)->pool->fork_generation == fp_fork_generation()) {
+        fp_pool_object_let_go(fp_as_pool(self));
+    }
+    Py_RETURN_NONE;
 }
 
 /* The courier thread's whole life: returns when it was told to leave and nothing is left. */
@@ -105,6 +145,7 @@ fp_pool_object_deliver(PyObject *self, PyTypeObject *cls, PyObject *const *Py_UN
     p->courier = PyThread_get_thread_ident();
     for (;;) {
         deliver_all(st, p->pool);
+        fp_pool_object_let_go(p);
         if (p->courier_leaving) {
             p->courier_wanted = p->courier_runs = p->courier_relied_on = false;   /* no GIL was let go of since the list was found empty */
             Py_RETURN_NONE;
@@ -131,21 +172,12 @@ fp_pool_object_call_when_done(PyObject *self, PyTypeObject *cls, PyObject *const
 }
 
 /* The courier may leave once it has delivered all: called when no task is unfinished. */
-static void
-dismiss_courier(fp_pool *pool)
-{
-    pthread_mutex_lock(&pool->lock);
-    atomic_fetch_add(&pool->courier.nready, 1);   /* a wake without a task */
-    fp_wait_notify_locked(pool, &pool->courier);
-    pthread_mutex_unlock(&pool->lock);
-}
-
 PyObject *
 fp_pool_object_dismiss_courier(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     fp_as_pool(self)->courier_leaving = true;
     if (fp_as_pool(self)->pool->fork_generation == fp_fork_generation()) {
-        dismiss_courier(fp_as_pool(self)->pool);
+        fp_pool_wake_courier(fp_as_pool(self)->pool);
     }
     Py_RETURN_NONE;
 }

@@ -48,7 +48,7 @@ PyObject *
 fp_share_object(PyObject *module, PyObject *object)
 {
     fp_state *st = fp_state_of(module);
-    fp_pickler *p = fp_pickle(st, object);
+    fp_pickler *p = fp_pickle_share(st, object);
     if (p == NULL) {
         return NULL;
     }

@@ -142,6 +142,22 @@ fp_defer_call(fp_state *st, fp_pool_object *p, const fp_packed_call *call)
 
 /* --------------------------------------------------------------- the sender */
 
+static void
+place_deferred(fp_pool_object *p, const fp_deferred *d, u64 block, fp_pickler *pickler)
+{
+    fp_placement placement = {
+        .block = block,
+        .size = pickler->payload.size,
+        .stream = pickler->payload.stream,
+        .holds = fp_pickler_take_holds(pickler),
+        .call = Py_XNewRef(fp_call_to_hold(p, d->packed, pickler)),
+        .hands_over = pickler->writer->hands_over,
+    };
+    if (!fp_pool_place(p->pool, d->task, &placement)) {
+        Py_XDECREF((PyObject *)placement.call);
+    }
+}
+
 /* 0: done with it; FP_FULL: later. */
 static int
 send_one_deferred(fp_state *st, fp_pool_object *p, const fp_deferred *d)
@@ -164,7 +180,7 @@ send_one_deferred(fp_state *st, fp_pool_object *p, const fp_deferred *d)
         if (block == 0) {
             fp_payload_write(payload, d->task->small);
         }
-        fp_pool_place(p->pool, d->task, block, payload->size, payload->stream, fp_pickler_take_holds(pickler));
+        place_deferred(p, d, block, pickler);
     }
     else if (rc == FP_NOMEM) {
         fp_pool_fail_unplaced(p->pool, d->task, NULL, payload->size);

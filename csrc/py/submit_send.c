@@ -10,6 +10,7 @@ PyObject *
 fp_hand_over(fp_pool_object *p, fp_task *task, bool *accepted)
 {
     u64 block = task->block, size = task->size;
+    PyObject *call = task->call;
     fp_future *f = fp_future_new((PyTypeObject *)p->future_type, p, task);
     if (f == NULL) {
         fp_pool_drop_task(p->pool, task);
@@ -19,7 +20,8 @@ fp_hand_over(fp_pool_object *p, fp_task *task, bool *accepted)
     if (rc == FP_OK) {
         return (PyObject *)f;
     }
-    Py_XDECREF(f);
+    Py_XDECREF(f);   /* the task's last reference; not its call's */
+    Py_XDECREF(call);
     if (block) {
         fp_pool_free_room(p->pool, block, size);
     }
@@ -70,6 +72,14 @@ fp_place_payload(fp_pool_object *p, const fp_payload *payload, u64 *block)
     return rc;
 }
 
+/* The standard library's executor holds a call until it has ended, so the arguments live until then, and with them what their
+ * pickles only name: a manager's object, a file. Its Pool does not. What plain data and arrays are made of is all in the pickle. */
+PyObject *
+fp_call_to_hold(const fp_pool_object *p, PyObject *packed, const fp_pickler *pickler)
+{
+    return !p->of_pool && pickler->writer->by_reducer ? packed : NULL;
+}
+
 /* `pickler`: of the payload, if it was one that made it. */
 static PyObject *
 send_pickled(fp_state *st, fp_pool_object *p, const fp_packed_call *call, const fp_payload *payload, fp_pickler *pickler)
@@ -93,7 +103,11 @@ send_pickled(fp_state *st, fp_pool_object *p, const fp_packed_call *call, const 
         return NULL;
     }
     task->block = block;
-    task->holds = pickler ? fp_pickler_take_holds(pickler) : NULL;
+    if (pickler != NULL) {
+        task->holds = fp_pickler_take_holds(pickler);
+        task->call = Py_XNewRef(fp_call_to_hold(p, call->packed, pickler));
+        task->hands_over = pickler->writer->hands_over;
+    }
     bool accepted;
     return fp_hand_over(p, task, &accepted);
 }

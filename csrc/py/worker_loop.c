@@ -103,7 +103,7 @@ send_payload(fp_loop *l, const fp_call *call, u32 kind, const fp_payload *payloa
     fp_reply reply = {.kind = kind};
     u8 *room;
     int rc = fp_worker_reply(&l->core, call, payload->size, &reply, &room);
-    if (rc == FP_SYSTEM && kind == FP_REPLY_VALUE) {
+    if (rc == FP_SYSTEM && kind != FP_REPLY_ERROR) {
         PyErr_Format(PyExc_MemoryError, "No room in the address space of the worker, which RLIMIT_AS limits, for a copy of %llu "
                      "bytes of the result.", (unsigned long long)payload->size);
         return send_exception(l, call, l->of_pool ? "encode_pool_exception" : "encode_exception");
@@ -180,7 +180,7 @@ send_result(fp_loop *l, const fp_call *call, PyObject *result)
     if (p == NULL) {
         return send_exception(l, call, "encode_exception");
     }
-    int rc = send_payload(l, call, FP_REPLY_VALUE, &p->payload);
+    int rc = send_payload(l, call, p->writer->hands_over ? FP_REPLY_HANDED : FP_REPLY_VALUE, &p->payload);
     fp_pickler_give_back(l->st, p);
     return rc;
 }

@@ -112,7 +112,7 @@ writer_take_buffer(PyObject *self, PyObject *buffer)
     if (!view_buffer(w, buffer, &kept)) {
         return NULL;
     }
-    if (kept.view.len < OUT_OF_BAND) {
+    if (kept.view.len < (w->of_share ? 1 : OUT_OF_BAND)) {   /* what is shared arrives read-only, whatever its size */
         PyBuffer_Release(&kept.view);
         Py_RETURN_TRUE;
     }
@@ -129,7 +129,7 @@ void
 fp_writer_reset(fp_writer *w)
 {
     w->size = 0;
-    w->of_call = false;
+    w->of_call = w->of_share = w->by_reducer = w->hands_over = false;
     fp_holds_free(w->holds);
     w->holds = NULL;
     fp_forget_array(&w->array);
@@ -180,7 +180,8 @@ writer_reduce_array(PyObject *self, PyObject *array)
 {
     fp_writer *w = (fp_writer *)self;
     fp_forget_array(&w->array);
-    return fp_reduce_array(fp_state_by_type(Py_TYPE(self)), array, &w->array);
+    fp_state *st = fp_state_by_type(Py_TYPE(self));
+    return w->of_share ? fp_reduce_shared_array(st, array, &w->array) : fp_reduce_array(st, array, &w->array);
 }
 
 /* The reducer of pandas' NumpyBlock. */

@@ -30,6 +30,9 @@ typedef struct {
     fp_sent_array array;           /* its buffer is the next to come */
     bool of_call;                  /* shared objects go by reference: the call keeps them */
     fp_holds *holds;               /* those */
+    bool of_share;                 /* nothing is handed over: there is nobody yet to receive it */
+    bool by_reducer;               /* an object has been asked how it is made: so what was written may name what ends with it */
+    bool hands_over;               /* something is named that one process hands over to one other, once: a descriptor, say */
 } fp_writer;
 
 extern PyType_Spec fp_writer_spec;

@@ -3,12 +3,14 @@
 import copy
 import gc
 import mmap
+import multiprocessing
 import os
 import pathlib
 import pickle
 import resource
 import signal
 import threading
+from multiprocessing.reduction import ForkingPickler
 
 import pytest
 
@@ -82,6 +84,29 @@ def scaled(shared, factor):
     return float(shared.value[:10].sum() * factor)
 
 
+class Registered:
+    def __init__(self, number):
+        self.number = number
+
+    def __reduce__(self):
+        return Registered, (self.number,)
+
+
+def refuse_to_reduce(registered):
+    raise AssertionError("this is no call")
+
+
+def registered_values(shared):
+    first, rest = shared.value
+    return first.number, rest["again"].number
+
+
+@pytest.fixture
+def clean_registry():
+    yield
+    ForkingPickler._extra_reducers.pop(Registered, None)
+
+
 def share_here(count):
     import fastpool
 
@@ -135,6 +160,40 @@ def test_columns(lib):
     for columns in (matrix[:, 10:-10], matrix[::-2, 1000:]):  # of more than 1 KiB each
         value = lib.share(columns).value
         assert np.array_equal(value, columns) and not value.flags.writeable
+
+
+def test_arrays_of_every_kind_are_read_only(lib, pool):
+    numbers = np.arange(100.0)
+    table = np.zeros(100, "i4,f8")
+    arrays = [
+        numbers,
+        numbers[:1],
+        numbers[::3],
+        numbers[::-1],
+        np.broadcast_to(numbers[:3], (4, 3)),
+        table,
+        table["f1"],
+        numbers.reshape(10, 10)[::2, 1:].T,
+        numbers[::2].astype(">f8"),
+    ]
+    for array, value in zip(arrays, lib.share(arrays).value, strict=True):
+        assert np.array_equal(array, value) and value.dtype == array.dtype
+        assert not value.flags.writeable
+    assert not pool.submit(is_writable, lib.share(numbers[::2])).result()
+
+
+def test_arrays_of_objects_are_copies(lib):
+    array = np.array([1, "two", [3]], object)
+    assert lib.share(array[::2]).value.tolist() == [1, [3]]
+
+
+def test_what_is_registered_with_multiprocessing(lib, pool, clean_registry):
+    """Its reducer is for one receiver: a connection's for one that fetches it, once."""
+    ForkingPickler.register(Registered, refuse_to_reduce)
+    shared = lib.share([Registered(1), {"again": Registered(2)}])
+    assert [pool.submit(registered_values, shared).result() for _ in range(4)] == [(1, 2)] * 4
+    with multiprocessing.Pipe()[0] as connection, pytest.raises(TypeError, match="Connection.*Pass it as an argument"):
+        lib.share([connection])
 
 
 def test_what_cannot_be_pickled(lib):

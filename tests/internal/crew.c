@@ -109,7 +109,7 @@ answer(fp_worker *k, const fp_call *call, order o)
         u8 *room;
         if (fp_worker_reply(k, call, o.size, &reply, &room) == FP_OK) {
             put_marks(room, o.id, 0, o.size);
-            reply.kind = FP_REPLY_VALUE;
+            reply.kind = o.act == HAND ? FP_REPLY_HANDED : FP_REPLY_VALUE;
         }
         else {
             reply = (fp_reply){.kind = FP_REPLY_NOMEM};
@@ -448,6 +448,8 @@ crew_try(crew *c, order o, u64 size, fp_task **t)
         *t = fp_task_new(0, FP_CALL_WHOLE, &payload, NULL);
         CHECK(*t != NULL);
         (*t)->block = block;
+        (*t)->call = c->call;
+        (*t)->hands_over = c->hands_over;
         CHECK(fp_task_set_terms(*t, &(fp_terms){.retries = c->retries}));
         rc = fp_pool_submit(c->pool, *t);
     }
@@ -504,7 +506,10 @@ crew_place(crew *c, fp_task *t, order o, u64 size)
         fp_payload_write(&payload, t->small);
     }
     free((void *)piece.data);
-    return fp_pool_place(c->pool, t, block, payload.size, payload.stream, NULL);
+    fp_placement placement = {.block = block, .size = payload.size, .stream = payload.stream};
+    placement.call = c->call;
+    placement.hands_over = c->hands_over;
+    return fp_pool_place(c->pool, t, &placement);
 }
 
 fp_task *

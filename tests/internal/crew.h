@@ -30,6 +30,7 @@ enum {
     DIE_LATE, /* the same, when the gate is open */
     RETIRE,   /* reply, then leave as a worker does that has run its number of tasks */
     LOOK,     /* look into a shared object, then reply */
+    HAND,     /* reply with what is to be read at once */
 };
 
 typedef struct {
@@ -59,6 +60,8 @@ typedef struct {
     fp_monitor monitor;
     member members[CREW_MOST];
     u32 retries;         /* of the tasks that are given to it */
+    void *call;          /* that they hold */
+    bool hands_over;     /* they do */
 } crew;
 
 void crew_open(crew *c, u32 nworkers);

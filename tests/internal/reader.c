@@ -227,7 +227,7 @@ submit_unplaced(void)
         fp_pool_fail_unplaced(p, *t, NULL, 0);
     }
     else {
-        fp_pool_place(p, *t, 0, 16, 16, NULL);
+        fp_pool_place(p, *t, &(fp_placement){.size = 16, .stream = 16});
     }
 }
 

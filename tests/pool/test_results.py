@@ -36,6 +36,22 @@ def test_classes(pool):
     assert standard.AsyncResult is standard.ApplyResult
 
 
+@pytest.mark.usefixtures("resource_sharer")
+@pytest.mark.parametrize("start", ["apply_async", "map_async", "imap", "imap_unordered"])
+def test_connections_that_are_read_after_the_end(make_pool, start):
+    pool = make_pool(2)
+    if start == "apply_async":
+        results = [pool.apply_async(tasks.make_connection, (number,)) for number in range(8)]
+    else:
+        results = getattr(pool, start)(tasks.make_connection, range(8))
+    pool.close()
+    pool.join()
+    connections = results.get() if start == "map_async" else [getattr(item, "get", lambda item=item: item)() for item in results]
+    assert sorted(connection.recv() for connection in connections) == list(range(8))
+    for connection in connections:
+        connection.close()
+
+
 def test_result_that_lives_on_an_argument(pool):
     assert pool.apply(tasks.borrow, (tasks.Owner(7),)) == 7
     assert pool.map(tasks.borrow, [tasks.Owner(7), tasks.Owner(8)]) == [7, 8]

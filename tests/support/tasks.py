@@ -3,6 +3,8 @@
 import copyreg
 import ctypes
 import functools
+import multiprocessing
+import multiprocessing.reduction
 import os
 import pickle
 import signal
@@ -10,6 +12,7 @@ import sys
 import threading
 import time
 import weakref
+from multiprocessing.reduction import DupFd
 
 from support.deadline import listen_for_stack_requests
 
@@ -268,6 +271,85 @@ class Borrows:
 
 def borrow(owner):
     return Borrows(owner)
+
+
+def make_connection(word):
+    ours, theirs = multiprocessing.Pipe()
+    with ours:
+        ours.send(word)
+    return theirs
+
+
+def open_descriptors():
+    return len(os.listdir("/proc/self/fd"))
+
+
+class Descriptor:
+    def __init__(self, number):
+        self.number = number
+
+
+def _reduce_descriptor(descriptor):
+    return _fetch_descriptor, (type(descriptor), DupFd(descriptor.number))
+
+
+def _fetch_descriptor(cls, handle):
+    return cls(handle.detach())
+
+
+multiprocessing.reduction.ForkingPickler.register(Descriptor, _reduce_descriptor)
+
+
+def read_one(descriptor):
+    try:
+        return len(os.read(descriptor.number, 1))
+    finally:
+        os.close(descriptor.number)
+
+
+class UnregisteredDescriptor(Descriptor):
+    __reduce__ = _reduce_descriptor
+
+
+def make_pipe(data):
+    read, write = os.pipe()
+    os.write(write, data)
+    os.close(write)
+    return UnregisteredDescriptor(read)
+
+
+def read_all(descriptor):
+    with open(descriptor.number, "rb") as file:
+        return file.read()
+
+
+class OwnedFile:
+    """A file of five bytes, which goes with the object that has made it. Its pickle is its name."""
+
+    def __init__(self, path):
+        path.write_bytes(b"bytes")
+        self.path = path
+
+    def __reduce__(self):
+        return _NamedFile, (self.path,)
+
+    def __del__(self):
+        self.path.unlink()
+
+    def size(self):
+        return self.path.stat().st_size
+
+
+class _NamedFile(OwnedFile):
+    def __init__(self, path):
+        self.path = path
+
+    def __del__(self):
+        pass
+
+
+def size_of_file(file):
+    return file.size()
 
 
 class FailsToPickle:

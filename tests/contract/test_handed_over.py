@@ -1,0 +1,119 @@
+"""What a pickle only names: a descriptor that the receiver fetches from the sender, once; a file that goes with its object."""
+
+import weakref
+
+import pytest
+
+from support import tasks
+from support.events import eventually
+from support.tasks import Thing
+
+pytestmark = pytest.mark.usefixtures("resource_sharer")
+
+COUNT = 8
+
+
+def words_from(connections):
+    words = []
+    for connection in connections:
+        with connection:
+            words.append(connection.recv())
+    return words
+
+
+def test_connections_that_are_read_after_the_shutdown(make_pool):
+    with make_pool(2) as pool:
+        futures = [pool.submit(tasks.make_connection, number) for number in range(COUNT)]
+    assert words_from(future.result() for future in futures) == list(range(COUNT))
+
+
+def test_connections_of_a_map_that_are_read_after_the_shutdown(make_pool):
+    with make_pool(2) as pool:
+        results = pool.map(tasks.make_connection, range(COUNT), chunksize=3)
+    assert words_from(results) == list(range(COUNT))
+
+
+def test_connections_with_callbacks(make_pool):
+    words = []
+    with make_pool(2) as pool:
+        for number in range(COUNT):
+            future = pool.submit(tasks.make_connection, number)
+            future.add_done_callback(lambda future: words.extend(words_from([future.result()])))
+    assert sorted(words) == list(range(COUNT))
+
+
+def test_connections_that_others_wait_for(lib, make_pool):
+    with make_pool(2) as pool:
+        futures = [pool.submit(tasks.make_connection, number) for number in range(COUNT)]
+        with futures[0]._condition:  # the standard library's way
+            pass
+        assert lib.wait(futures).not_done == set()
+    assert words_from(future.result() for future in futures) == list(range(COUNT))
+
+
+def test_connections_that_nobody_asks_for(single):
+    """Whoever hands one over holds it until it is fetched."""
+    before = single.submit(tasks.open_descriptors).result()
+    for number in range(COUNT):
+        single.submit(tasks.make_connection, number)
+    with single.submit(tasks.make_connection, "last").result() as connection:
+        assert connection.recv() == "last"
+    # The thread that hands over has a socket, and another while somebody fetches.
+    eventually(lambda: single.submit(tasks.open_descriptors).result() <= before + 2)
+
+
+def test_descriptors_of_a_class_that_is_not_registered(make_pool):
+    with make_pool(1) as pool:
+        futures = [pool.submit(tasks.make_pipe, b"word") for _ in range(COUNT)]
+    assert [tasks.read_all(future.result()) for future in futures] == [b"word"] * COUNT
+
+
+def test_more_calls_than_descriptors(run_script):
+    """Each call hands one over: they are not all pickled before the first has run."""
+    finished = run_script("""
+        import os, resource
+        # main
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 100))
+        read, write = os.pipe()
+        os.write(write, bytes(400))
+        with Pool(2) as pool:
+            print(sum(pool.map(tasks.read_one, [tasks.Descriptor(read)] * 400)), flush=True)
+        """)
+    assert (finished.returncode, finished.stdout, finished.stderr) == (0, "400\n", "")
+
+
+def test_argument_lives_until_its_call_has_ended(single, tmp_path):
+    paths = [tmp_path / str(number) for number in range(COUNT)]
+    futures = [single.submit(tasks.size_of_file, tasks.OwnedFile(path)) for path in paths]
+    assert [future.result() for future in futures] == [5] * COUNT
+    eventually(lambda: not any(path.exists() for path in paths))
+
+
+def test_argument_of_a_map_lives_until_its_call_has_ended(single, tmp_path):
+    files = (tasks.OwnedFile(tmp_path / str(number)) for number in range(COUNT))
+    assert list(single.map(tasks.size_of_file, files)) == [5] * COUNT
+
+
+def test_function_lives_until_its_call_has_ended(single, tmp_path):
+    futures = [single.submit(tasks.OwnedFile(tmp_path / str(number)).size) for number in range(COUNT)]
+    assert [future.result() for future in futures] == [5] * COUNT
+
+
+def test_argument_goes_although_nobody_asks_for_the_result(single, mailbox):
+    argument = Thing(1)
+    reference = weakref.ref(argument)
+    future = single.submit(tasks.announce, mailbox, "", argument)
+    del argument
+    mailbox.get()
+    eventually(lambda: reference() is None)
+    assert future.result() == Thing(1)
+
+
+def test_arguments_go_with_a_pool_that_nobody_asks(make_pool):
+    arguments = [Thing(number) for number in range(COUNT)]
+    references = [weakref.ref(argument) for argument in arguments]
+    with make_pool(1) as pool:
+        for argument in arguments:
+            pool.submit(tasks.nothing, argument)
+        del argument, arguments
+    assert [reference() for reference in references] == [None] * COUNT
