@@ -93,7 +93,8 @@ typedef struct fp_pool {
     u64 unread;                       /* replies that the courier is to read */
     fp_a32 thread_missed;             /* the manager is to start a thread of Python's, or to try again; read and set anywhere */
     bool reads_at_once;               /* there has been such a reply */
-    u64 told;                         /* tasks that have not ended and that it is to visit */
+    u64 told;                         /* tasks that have not ended and that the courier is to visit */
+    bool has_told;                    /* there have been such */
     fp_waiter courier;                /* the courier thread's; its queue: */
     fp_task *courier_first, *courier_last;
     char *labels[FP_NFUNCTIONS];      /* names of the functions in the table */

@@ -45,6 +45,7 @@ fp_pool_tell_courier(fp_pool *p, fp_task *t, bool though_done)
     bool done = atomic_fetch_or(&t->state, FP_TASK_COURIER) & FP_TASK_DONE;
     if (!done) {
         p->told++;
+        p->has_told = true;
         fp_wait_courier_is_needed_locked(p);
     }
     else if (though_done) {

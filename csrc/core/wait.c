@@ -254,7 +254,7 @@ static int
 wait_turn_locked(fp_pool *p, fp_waiter *w, u32 want, u64 deadline)
 {
     int rc;
-    if (p->followers != NULL && stands_aside(p, w)) {
+    if ((p->followers != NULL || !p->has_told) && stands_aside(p, w)) {
         return wait_aside_locked(p, w, deadline);
     }
     if (p->leader == NULL) {
