@@ -150,7 +150,7 @@ place_deferred(fp_pool_object *p, const fp_deferred *d, u64 block, fp_pickler *p
         .size = pickler->payload.size,
         .stream = pickler->payload.stream,
         .holds = fp_pickler_take_holds(pickler),
-        .call = Py_XNewRef(fp_call_to_hold(p, d->packed, pickler)),
+        .call = Py_XNewRef(fp_call_to_hold(d->packed, pickler)),
         .hands_over = pickler->writer->hands_over,
     };
     if (!fp_pool_place(p->pool, d->task, &placement)) {

@@ -41,7 +41,7 @@ PyObject *fp_hand_over(fp_pool_object *p, fp_task *task, bool *accepted);
 /* A task for the call, its payload to come if `payload` is NULL. NULL with an exception. */
 fp_task *fp_new_task(fp_state *st, const fp_packed_call *call, const fp_payload *payload);
 /* What the call's task is to hold until it has ended, borrowed, or NULL. */
-PyObject *fp_call_to_hold(const fp_pool_object *p, PyObject *packed, const fp_pickler *pickler);
+PyObject *fp_call_to_hold(PyObject *packed, const fp_pickler *pickler);
 /* Room for the payload, and the payload in it. 0, FP_FULL, FP_NOMEM. */
 int fp_place_payload(fp_pool_object *p, const fp_payload *payload, u64 *block);
 

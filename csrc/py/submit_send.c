@@ -73,11 +73,12 @@ fp_place_payload(fp_pool_object *p, const fp_payload *payload, u64 *block)
 }
 
 /* The standard library's executor holds a call until it has ended, so the arguments live until then, and with them what their
- * pickles only name: a manager's object, a file. Its Pool does not. What plain data and arrays are made of is all in the pickle. */
+ * pickles only name: a manager's object, a file. (Its Pool does not: there it is a matter of luck whether the worker is faster.)
+ * What plain data and arrays are made of is all in the pickle. */
 PyObject *
-fp_call_to_hold(const fp_pool_object *p, PyObject *packed, const fp_pickler *pickler)
+fp_call_to_hold(PyObject *packed, const fp_pickler *pickler)
 {
-    return !p->of_pool && pickler->writer->by_reducer ? packed : NULL;
+    return pickler->writer->by_reducer ? packed : NULL;
 }
 
 /* `pickler`: of the payload, if it was one that made it. */
@@ -105,7 +106,7 @@ send_pickled(fp_state *st, fp_pool_object *p, const fp_packed_call *call, const 
     task->block = block;
     if (pickler != NULL) {
         task->holds = fp_pickler_take_holds(pickler);
-        task->call = Py_XNewRef(fp_call_to_hold(p, call->packed, pickler));
+        task->call = Py_XNewRef(fp_call_to_hold(call->packed, pickler));
         task->hands_over = pickler->writer->hands_over;
     }
     bool accepted;

@@ -62,6 +62,16 @@ def test_parent_drops_the_call_once_it_has_been_made(started, call):
     eventually(lambda: gone(*references))
 
 
+@pytest.mark.fastpool_only("the standard library drops an argument once it is sent, perhaps before it is read")
+def test_argument_lives_until_its_call_has_ended(single, tmp_path):
+    paths = [tmp_path / str(number) for number in range(24)]
+    results = [single.apply_async(tasks.size_of_file, (tasks.OwnedFile(path),)) for path in paths[:8]]
+    assert [result.get() for result in results] == [5] * 8
+    assert single.map(tasks.size_of_file, map(tasks.OwnedFile, paths[8:16])) == [5] * 8
+    assert list(single.imap(tasks.size_of_file, map(tasks.OwnedFile, paths[16:]), 3)) == [5] * 8
+    eventually(lambda: not any(path.exists() for path in paths))
+
+
 def test_parent_drops_the_call_that_does_not_pickle(started):
     argument = tasks.FailsToPickle()
     reference = weakref.ref(argument)
