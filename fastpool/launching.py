@@ -6,6 +6,7 @@ Actors:
     Manager   a thread per pool. Sleeps in C until a worker ends, the last task of a closed pool has ended, or
               the ring of tasks runs low (which C handles alone). Never runs user code.
     courier   a thread per pool, started when a future first needs it: callbacks and foreign waiters.
+    reader    a thread per pool, started when first needed: results that have to be fetched from their worker.
     sender    a thread that lives while there are calls to be pickled later, because too much is on its way already.
 """
 
@@ -464,7 +465,7 @@ class Team:
             self.pool.unwatch(index)
         self.by_index.clear()
         self.pool.bury()
-        self.pool.dismiss_courier()
+        self.pool.dismiss_threads()
 
 
 class PatientThread(threading.Thread):
@@ -496,11 +497,13 @@ class Manager(PatientThread):
     def _manage(self) -> None:
         team = self.team
         pool = team.pool
-        missed = False  # the courier or the sender
+        missed = False  # the courier, the reader or the sender
         try:
             team.oom_kills = oom.kills()  # here it is in nobody's way
             while not (pool.broken or pool.drained):
                 missed = pool.make_up_for_threads(missed)
+                if missed and forking.exiting:  # no thread starts any more, since Python 3.12
+                    pool.read_replies()
                 ended = pool.manage(THREAD_PAUSE if missed else team.look_every)
                 if team.look_every is not None:
                     team.look_at_workers()
@@ -517,6 +520,8 @@ class Manager(PatientThread):
             pool.let_go_of_calls()  # what nobody else will do any more; nothing is left to look after
             while (missed := pool.make_up_for_threads(missed)) and not forking.exiting:  # then there are no more threads
                 time.sleep(THREAD_PAUSE)
+            if missed:
+                pool.read_replies()
 
     def join_all(self, timeout: float | None = None) -> bool:
         """Wait for the end of the pool: this thread, and every callback, unless one of them is waiting here.

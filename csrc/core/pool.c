@@ -74,6 +74,7 @@ fp_pool_new(fp_pool **pool, u32 nworkers, u64 bytes)
     p->fork_generation = fp_fork_generation();
     p->look_at = FP_NEVER;
     fp_waiter_init(&p->courier);
+    fp_waiter_init(&p->reader);
     fp_waiter_init(&p->sender);
     fp_spin_init(&p->spin);
     fp_nap_init(&p->nap);
@@ -131,7 +132,7 @@ fp_pool_stop_workers(fp_pool *p)
 static bool
 is_drained_locked(const fp_pool *p)
 {
-    return p->draining && fp_load_relaxed(&p->unfinished) == 0 && p->unread == 0 && p->ncondemned == 0;
+    return p->draining && fp_load_relaxed(&p->unfinished) == 0 && p->ncondemned == 0;
 }
 
 bool

@@ -28,6 +28,9 @@ typedef struct {
     bool out;            /* it is with the workers: not among free_slots */
 } fp_slot;
 
+/* See pool_settle.c. */
+typedef enum { FP_LET_GO_NOTHING, FP_LET_GO_LATER, FP_LET_GO_AT_NEXT_END, FP_LET_GO_TOLD } fp_let_go;
+
 /* What an index is used for. */
 typedef struct {
     bool in_use;         /* it has a worker */
@@ -86,13 +89,14 @@ typedef struct fp_pool {
     fp_waiter sender;
     fp_holds *dropped;                /* of calls that have ended, for the manager to free */
     u64 ncalls;                       /* unfinished tasks that hold their `call` */
-    fp_task *ended;                   /* ended ones: whoever has the GIL lets go of it */
-    fp_a32 any_ended;                 /* are there such? Read without the lock */
-    u64 let_go_at;                    /* when the manager is to look at these (fp_now), 0: not; FP_NEVER: when its bell rings */
+    fp_task *ended;                   /* tasks that have ended and still hold it */
+    fp_let_go let_go;                 /* who sees to these */
+    u64 let_go_at;                    /* fp_now */
     fp_a32 handing;                   /* unfinished tasks that hand something over */
-    u64 unread;                       /* replies that the courier is to read */
-    fp_a32 thread_missed;             /* the manager is to start a thread of Python's, or to try again; read and set anywhere */
-    bool reads_at_once;               /* there has been such a reply */
+    fp_task *unread_first, *unread_last;   /* their replies are there, to be read at once */
+    fp_waiter reader;                 /* the reader thread's */
+    bool has_reader, has_courier;     /* these threads run: else the manager is to start them */
+    fp_a32 thread_missed;             /* it is to start a thread of Python's, or to try again; read and set anywhere */
     u64 told;                         /* tasks that have not ended and that the courier is to visit */
     bool has_told;                    /* there have been such */
     fp_waiter courier;                /* the courier thread's; its queue: */
@@ -164,23 +168,30 @@ void fp_pool_forget_reply(fp_pool *p, fp_task *t);
 /* Let go of a reference. */
 void fp_pool_drop_task(fp_pool *p, fp_task *t);
 
-/* A task has ended, and is to let go of its `call`: the list of all such (`next_ended`), the caller's to empty, with a reference
- * to each. NULL: none. Needs no lock if there is none. */
+/* Tasks that have ended and are to let go of their `call`: a list (`next_ended`), the courier's to empty, with a reference to each.
+ * NULL: none. */
 fp_task *fp_pool_take_ended(fp_pool *p);
-/* The manager's: is the courier to see to that, because for a while nobody else has? When to look again (fp_now), or FP_NEVER. */
-bool fp_pool_must_let_go(fp_pool *p, u64 *then);
-/* Has the courier anything to do, although no future has asked for it? */
+/* The manager's turn with these: when to look again (fp_now), or FP_NEVER. */
+u64 fp_pool_see_to_ended(fp_pool *p);
+/* The next task whose reply is to be read at once, or NULL: none. */
+fp_task *fp_pool_next_unread(fp_pool *p);
+/* It has been read: now it has ended. */
+void fp_pool_was_read(fp_pool *p, fp_task *t);
+/* That thread begins, or ends. */
+void fp_pool_has_courier(fp_pool *p, bool has);
+void fp_pool_has_reader(fp_pool *p, bool has);
+/* Is there something for it, although no future has asked? */
 bool fp_pool_needs_courier(fp_pool *p);
+bool fp_pool_needs_reader(fp_pool *p);
 /* It is to look. */
 void fp_pool_wake_courier(fp_pool *p);
-/* It has read a reply that was to be read at once. */
-void fp_pool_has_read(fp_pool *p);
+void fp_pool_wake_reader(fp_pool *p);
 
 /* No more tasks. From then on the bell rings when the last has ended. */
 void fp_pool_close(fp_pool *p);
 /* Tell the workers that no work will come. The manager that says so will wait for them only. */
 void fp_pool_stop_workers(fp_pool *p);
-/* Closed, nothing is unfinished or to be read at once, and nobody is to be killed? */
+/* Closed, nothing is unfinished, and nobody is to be killed? */
 bool fp_pool_is_drained(fp_pool *p);
 /* The manager's turn: pump, refill, say when to ring again. True: it is drained. */
 bool fp_pool_manage(fp_pool *p);

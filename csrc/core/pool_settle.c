@@ -81,13 +81,53 @@ fp_free_dropped(fp_pool *p)
     fp_holds_free(dropped);
 }
 
-/* ------------------------------------------------- what the courier sees to */
+/* ----------------------------------------------- threads that have something to do */
+
+/* Without a task, or with one that does not count. */
+static void
+wake_locked(fp_pool *p, fp_waiter *w)
+{
+    atomic_fetch_add(&w->nready, 1);
+    fp_wait_notify_locked(p, w);
+}
+
+static void
+miss_thread_locked(fp_pool *p)
+{
+    fp_store_release(&p->thread_missed, 1);
+    fp_eventfd_ring(p->bell);
+}
+
+void
+fp_pool_has_courier(fp_pool *p, bool has)
+{
+    pthread_mutex_lock(&p->lock);
+    p->has_courier = has;
+    pthread_mutex_unlock(&p->lock);
+}
+
+void
+fp_pool_has_reader(fp_pool *p, bool has)
+{
+    pthread_mutex_lock(&p->lock);
+    p->has_reader = has;
+    pthread_mutex_unlock(&p->lock);
+}
 
 bool
 fp_pool_needs_courier(fp_pool *p)
 {
     pthread_mutex_lock(&p->lock);
-    bool needed = p->unread != 0 || p->ended != NULL;
+    bool needed = p->ended != NULL;
+    pthread_mutex_unlock(&p->lock);
+    return needed;
+}
+
+bool
+fp_pool_needs_reader(fp_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    bool needed = p->unread_first != NULL;
     pthread_mutex_unlock(&p->lock);
     return needed;
 }
@@ -96,52 +136,83 @@ void
 fp_pool_wake_courier(fp_pool *p)
 {
     pthread_mutex_lock(&p->lock);
-    atomic_fetch_add(&p->courier.nready, 1);   /* a wake without a task */
-    fp_wait_notify_locked(p, &p->courier);
+    wake_locked(p, &p->courier);
     pthread_mutex_unlock(&p->lock);
-}
-
-/* The courier may have to be started first, by the manager, who is told of the first one. */
-static void
-read_at_once_locked(fp_pool *p, fp_task *t)
-{
-    p->unread++;
-    to_courier_locked(p, t);
-    if (!p->reads_at_once) {
-        p->reads_at_once = true;
-        fp_store_release(&p->thread_missed, 1);
-        fp_eventfd_ring(p->bell);
-    }
 }
 
 void
-fp_pool_has_read(fp_pool *p)
+fp_pool_wake_reader(fp_pool *p)
 {
     pthread_mutex_lock(&p->lock);
-    p->unread--;
-    bool matters = p->unread == 0 && p->draining;
+    wake_locked(p, &p->reader);
     pthread_mutex_unlock(&p->lock);
-    if (matters) {
-        fp_eventfd_ring(p->bell);
+}
+
+/* ------------------------------------------------ replies that are read at once */
+
+/* Its slot is another's, and it ends when it has been read. Who waits for it, waits for that. */
+static void
+to_reader_locked(fp_pool *p, fp_task *t)
+{
+    t->next_unread = NULL;
+    *(p->unread_last != NULL ? &p->unread_last->next_unread : &p->unread_first) = t;
+    p->unread_last = t;
+    if (p->has_reader) {
+        wake_locked(p, &p->reader);
     }
+    else {
+        miss_thread_locked(p);
+    }
+}
+
+fp_task *
+fp_pool_next_unread(fp_pool *p)
+{
+    pthread_mutex_lock(&p->lock);
+    fp_task *t = p->unread_first;
+    if (t == NULL) {
+        atomic_store(&p->reader.nready, 0);
+    }
+    else if ((p->unread_first = t->next_unread) == NULL) {
+        p->unread_last = NULL;
+    }
+    pthread_mutex_unlock(&p->lock);
+    return t;
+}
+
+void
+fp_pool_was_read(fp_pool *p, fp_task *t)
+{
+    pthread_mutex_lock(&p->lock);
+    fp_settle_locked(p, t, FP_OUTCOME_REPLY);
+    pthread_mutex_unlock(&p->lock);
 }
 
 /* ------------------------------------------------------ calls that are held
  *
- * To let go of a Python object takes the GIL. Threads that submit calls or ask for results have it, and come by often. Where none
- * does, the manager has the courier do it. So that the manager need not wake up for each call, it takes turns: it leaves the calls
- * to the others for LET_GO_AFTER; then it looks; and while none has ended, it has its bell rung at the next end. */
+ * The call of a task is a Python object: to let go of it takes the GIL, and may run anything. So that is the courier's. It need not
+ * be told of each: it gets what has ended within LET_GO_AFTER. The manager takes turns:
+ *
+ *   NOTHING       no such task                       a task comes: LATER
+ *   LATER         until let_go_at, then:             have any ended? TOLD. Are there others? AT_NEXT_END. Else NOTHING
+ *   AT_NEXT_END   its bell rings when a task ends    then LATER
+ *   TOLD          the courier is to take them        it has: LATER, or NOTHING
+ */
+
+static void
+let_go_later_locked(fp_pool *p)
+{
+    p->let_go = FP_LET_GO_LATER;
+    p->let_go_at = fp_now() + LET_GO_AFTER;
+}
 
 void
 fp_count_call_locked(fp_pool *p, const fp_task *t)
 {
     atomic_fetch_add(&p->handing, t->hands_over);
-    if (t->call == NULL) {
-        return;
-    }
-    p->ncalls++;
-    if (p->let_go_at == 0) {
-        p->let_go_at = fp_now() + LET_GO_AFTER;
+    p->ncalls += t->call != NULL;
+    if (t->call != NULL && p->let_go == FP_LET_GO_NOTHING) {
+        let_go_later_locked(p);
         fp_eventfd_ring(p->bell);
     }
 }
@@ -158,43 +229,56 @@ uncount_call_locked(fp_pool *p, fp_task *t)
         fp_task_incref(t);
         t->next_ended = p->ended;
         p->ended = t;
-        fp_store_relaxed(&p->any_ended, 1);
     }
 }
 
 fp_task *
 fp_pool_take_ended(fp_pool *p)
 {
-    if (!fp_load_relaxed(&p->any_ended)) {   /* a look that costs nothing; whoever has just made it true will find the next one */
-        return NULL;
-    }
     pthread_mutex_lock(&p->lock);
     fp_task *ended = p->ended;
     p->ended = NULL;
-    fp_store_relaxed(&p->any_ended, 0);
+    if (p->let_go == FP_LET_GO_TOLD) {
+        p->let_go = FP_LET_GO_NOTHING;
+        if (p->ncalls > 0) {
+            let_go_later_locked(p);
+            fp_eventfd_ring(p->bell);
+        }
+    }
     pthread_mutex_unlock(&p->lock);
     return ended;
 }
 
-bool
-fp_pool_must_let_go(fp_pool *p, u64 *then)
+static void
+look_at_ended_locked(fp_pool *p)
+{
+    if (p->ended == NULL) {
+        p->let_go = p->ncalls > 0 ? FP_LET_GO_AT_NEXT_END : FP_LET_GO_NOTHING;
+        fp_arm_bell_locked(p);
+        return;
+    }
+    p->let_go = FP_LET_GO_TOLD;
+    if (p->has_courier) {
+        wake_locked(p, &p->courier);
+    }
+    else {
+        miss_thread_locked(p);
+    }
+}
+
+u64
+fp_pool_see_to_ended(fp_pool *p)
 {
     pthread_mutex_lock(&p->lock);
-    u64 now = fp_now();
-    bool due = p->let_go_at != 0 && now >= p->let_go_at, must = due && p->ended != NULL;
-    if (due && p->ncalls == 0) {
-        p->let_go_at = 0;
+    if (p->let_go == FP_LET_GO_AT_NEXT_END) {
+        let_go_later_locked(p);
     }
-    else if (must || p->let_go_at == FP_NEVER) {
-        p->let_go_at = now + LET_GO_AFTER;
+    else if (p->let_go == FP_LET_GO_LATER && fp_now() >= p->let_go_at) {
+        look_at_ended_locked(p);
     }
-    else if (due) {
-        p->let_go_at = FP_NEVER;
-        fp_arm_bell_locked(p);
-    }
-    *then = p->let_go_at != 0 ? p->let_go_at : FP_NEVER;
+    u64 then = p->let_go == FP_LET_GO_LATER ? p->let_go_at : FP_NEVER;
     pthread_mutex_unlock(&p->lock);
-    return must;
+    return then;
 }
 
 /* --------------------------------------------------------------- the end of a task */
@@ -206,18 +290,12 @@ fp_settle_locked(fp_pool *p, fp_task *t, u32 outcome)
     drop_holds_locked(p, t);
     uncount_call_locked(p, t);
     t->outcome = outcome;
-    t->at_once = outcome == FP_OUTCOME_REPLY && t->at_once;
     u32 old = atomic_fetch_or(&t->state, FP_TASK_DONE);   /* publishes the outcome */
     if (t->nodes != NULL) {
         fp_wait_fire_locked(p, t);
     }
     if (old & FP_TASK_COURIER) {
         p->told--;
-    }
-    if (t->at_once) {
-        read_at_once_locked(p, t);
-    }
-    else if (old & FP_TASK_COURIER) {
         to_courier_locked(p, t);
     }
     p->ntimed -= fp_task_limit(t) != 0;
@@ -368,7 +446,13 @@ fp_finish_slot_locked(fp_pool *p, u32 s, u32 w)
         }
         fp_free_slot_locked(p, s);
         p->served++;
-        fp_settle_locked(p, t, outcome);
+        if (outcome == FP_OUTCOME_REPLY && t->at_once) {
+            free_call_block_locked(p, t);
+            to_reader_locked(p, t);
+        }
+        else {
+            fp_settle_locked(p, t, outcome);
+        }
     }
     else {
         fp_free_slot_locked(p, s);
@@ -418,7 +502,7 @@ arm_list_locked(fp_pool *p)
 void
 fp_arm_bell_locked(fp_pool *p)
 {
-    if (p->let_go_at == FP_NEVER) {
+    if (p->let_go == FP_LET_GO_AT_NEXT_END) {
         arm_list_locked(p);
     }
     if (!progress_matters_locked(p)) {
@@ -484,7 +568,7 @@ fp_pool_is_running(fp_pool *p, fp_task *t)
     fp_pool_pump_locked(p);
     if (fp_load_relaxed(&t->state) & FP_TASK_SENT && !fp_task_is_done(t)) {
         u64 word = fp_load_acquire(&p->shm.slots[t->slot].sl_state);
-        running = fp_word_state(word) != FP_READY;
+        running = t->at_once || fp_word_state(word) != FP_READY;
     }
     pthread_mutex_unlock(&p->lock);
     return running;

@@ -66,12 +66,13 @@ typedef struct fp_task {
     struct fp_task *next_for_courier;
     struct fp_node *nodes;  /* who waits natively */
     struct fp_task *next_ended;   /* among those whose `call` is to be let go of */
+    struct fp_task *next_unread;
     void *owner;            /* the Future, once COURIER is set (a strong reference) */
-    void *future;           /* the Future while it lives, and until it has the outcome (its own to set: with the GIL), or NULL */
     u8 *reply;              /* private copy, or NULL */
     u64 reply_size, reply_stream, reply_offset;
-    bool at_once;           /* the courier is to read the reply, whether anybody asks for it or not */
-    bool was_read;          /* it has been read (with the GIL) */
+    bool at_once;           /* the reader reads the reply, before DONE, whether anybody asks for it or not */
+    void *value, *error;    /* what it has read: Python objects (strong references) until the Future takes them; with the GIL */
+    bool abandoned;         /* there is no Future any more; with the GIL */
     bool unplaced;          /* while QUEUED: it has no payload yet */
     fp_terms *terms;        /* malloc, or NULL: none */
     u64 seen;               /* SENT, with a limit: when it was first seen to run (fp_now), 0: not yet */

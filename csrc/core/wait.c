@@ -236,6 +236,13 @@ stands_aside(const fp_pool *p, const fp_waiter *w)
     return w == &p->courier && p->told == 0;
 }
 
+/* It does not lead, though nobody else waits. */
+static bool
+never_leads(const fp_pool *p, const fp_waiter *w)
+{
+    return w == &p->reader || (w == &p->courier && !p->has_told);
+}
+
 /* Neither leader nor follower: whoever has something for it wakes it. */
 static int
 wait_aside_locked(fp_pool *p, fp_waiter *w, u64 deadline)
@@ -254,7 +261,7 @@ static int
 wait_turn_locked(fp_pool *p, fp_waiter *w, u32 want, u64 deadline)
 {
     int rc;
-    if ((p->followers != NULL || !p->has_told) && stands_aside(p, w)) {
+    if (never_leads(p, w) || (p->followers != NULL && stands_aside(p, w))) {
         return wait_aside_locked(p, w, deadline);
     }
     if (p->leader == NULL) {

@@ -12,7 +12,6 @@ fp_future_new(PyTypeObject *type, fp_pool_object *pool, fp_task *task)
     fp_future *f = (fp_future *)type->tp_alloc(type, 0);
     if (f != NULL && task != NULL) {
         f->task = task;
-        task->future = f;
         f->pool = (fp_pool_object *)Py_NewRef(pool);
     }
     return f;

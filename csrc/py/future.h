@@ -42,8 +42,8 @@ void fp_future_fail(fp_future *f, PyObject *exception);
 int fp_future_call_in_courier(fp_pool_object *p, fp_future *f, PyObject *callback);
 /* The courier's visit: what was settled becomes visible to foreign waiters; callbacks run. */
 int fp_future_deliver(fp_state *st, fp_future *f);
-/* The courier's, too: the reply of a task that has ended becomes an object, though nobody has asked for it. */
-void fp_future_read_at_once(fp_state *st, const fp_pool *pool, fp_task *t);
+/* The reply of a task that has not ended before becomes an object, though nobody has asked for it. */
+void fp_read_reply_at_once(fp_state *st, fp_pool *pool, fp_task *t);
 /* Wait, without the GIL, until `want` nodes of the waiter are ready. 0; 1: timed out; -1: a signal's handler raised. */
 int fp_wait_with_signals(fp_pool *p, fp_waiter *w, u32 want, u64 deadline);
 /* Is it done, as far as its waiters may see? */

@@ -13,11 +13,15 @@ fp_future_drop_task(fp_future *f)
     f->task = NULL;
     f->pool = NULL;
     if (task != NULL) {
-        task->future = NULL;
+        PyObject *value = task->value, *error = task->error;
+        task->value = task->error = NULL;
+        task->abandoned = true;
         if (pool->pool->fork_generation == fp_fork_generation()) {
             fp_pool_drop_task(pool->pool, task);
         }   /* else it is a copy, of which only the parent's is real */
         Py_DECREF(pool);
+        Py_XDECREF(value);
+        Py_XDECREF(error);
     }
 }
 
@@ -130,9 +134,13 @@ take_outcome(fp_state *st, fp_future *f)
     fp_task *task = f->task;
     int rc = 0;
     fp_task_incref(task);
-    if (task->outcome == FP_OUTCOME_REPLY) {
+    if (task->at_once) {
+        result = task->value;
+        exception = task->error;
+        task->value = task->error = NULL;
+    }
+    else if (task->outcome == FP_OUTCOME_REPLY) {
         rc = read_reply(st, pool->pool, task, &result, &exception);
-        task->was_read = rc == 0;
     }
     else {
         exception = fp_outcome_exception(pool->pool, task);
@@ -176,28 +184,22 @@ fp_future_materialize(fp_state *st, fp_future *f)
     return 0;
 }
 
-/* A Future whose reference count is 0 is about to go: it may still run finalizers. */
 void
-fp_future_read_at_once(fp_state *st, const fp_pool *pool, fp_task *t)
+fp_read_reply_at_once(fp_state *st, fp_pool *pool, fp_task *t)
 {
-    fp_future *f = t->future;
-    if (f != NULL && f->foreign) {
-        return;   /* to be delivered next: that reads it */
+    PyObject *value = NULL, *error = NULL;
+    if (read_reply(st, pool, t, &value, &error) < 0) {   /* there is no later: whatever it is, it is the outcome */
+        PyObject *cause = fp_fetch_exception();
+        error = unreadable(pool, t, cause);
+        Py_DECREF(cause);
     }
-    if (f != NULL && Py_REFCNT(f) > 0) {
-        Py_INCREF(f);
-        fp_future_refresh(f);
-        if (fp_future_materialize(st, f) < 0) {
-            PyErr_WriteUnraisable((PyObject *)f);
-        }
-        Py_DECREF(f);
+    if (!t->abandoned) {
+        t->value = value;
+        t->error = error;
+        value = error = NULL;
     }
-    else if (!t->was_read) {   /* nobody wants it; but who handed something over may wait until it is taken */
-        PyObject *result = NULL, *exception = NULL;
-        if (read_reply(st, pool, t, &result, &exception) < 0) {
-            PyErr_Clear();
-        }
-        Py_XDECREF(result);
-        Py_XDECREF(exception);
-    }
+    fp_pool_forget_reply(pool, t);
+    fp_pool_was_read(pool, t);
+    Py_XDECREF(value);   /* nobody wants it; but who handed something over has waited until it was taken */
+    Py_XDECREF(error);
 }

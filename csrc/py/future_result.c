@@ -181,15 +181,10 @@ fp_future_result(PyObject *self, PyObject *const *args, Py_ssize_t nargs, PyObje
         return NULL;
     }
     Py_INCREF(self);   /* the caller may have no other reference left while we wait */
-    fp_pool_object *pool = (fp_pool_object *)Py_XNewRef(f->pool);
     int rc = wait_done(st, f, timeout, "result", &answer);
     if (rc == 0) {
         answer = get_result(st, f);
     }
-    if (pool != NULL && pool->pool->fork_generation == fp_fork_generation()) {
-        fp_pool_object_let_go(pool);
-    }
-    Py_XDECREF(pool);
     Py_DECREF(self);
     return answer;
 }

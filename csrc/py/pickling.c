@@ -120,38 +120,61 @@ goes_by_value(const PyTypeObject *type)
     return false;
 }
 
-/* What multiprocessing itself passes on in that way. */
+/* What multiprocessing itself hands over, or makes in order to do so. */
 static bool
-is_handle(const PyTypeObject *type)
+is_handle(fp_state *st, PyObject *type)
 {
-    return strcmp(type->tp_name, "DupFd") == 0 || strcmp(type->tp_name, "DupSocket") == 0;
-}
-
-/* How a class registered with ForkingPickler is pickled for nobody in particular: as pickle does it, if it has said how. */
-static PyObject *
-reducer_for_share(fp_state *st, PyObject *type)
-{
-    static const char *const names[] = {"__reduce_ex__", "__reduce__"};
-    bool has_own = false;
-    for (size_t i = 0; i < 2 && !has_own; i++) {
-        PyObject *own = PyObject_GetAttrString(type, names[i]);
-        PyObject *usual = own ? PyObject_GetAttrString((PyObject *)&PyBaseObject_Type, names[i]) : NULL;
-        has_own = usual != NULL && own != usual;
-        Py_XDECREF(own);
-        Py_XDECREF(usual);
-        if (PyErr_Occurred()) {
-            return NULL;
+    static const struct {
+        const char *name, *module;
+    } handles[] = {
+        {"DupFd", "multiprocessing.resource_sharer"},
+        {"DupSocket", "multiprocessing.resource_sharer"},
+        {"Connection", "multiprocessing.connection"},
+        {"socket", "socket"},
+    };
+    for (size_t i = 0; i < sizeof handles / sizeof *handles; i++) {
+        if (strcmp(((PyTypeObject *)type)->tp_name, handles[i].name) == 0) {
+            PyObject *module = PyObject_GetAttr(type, st->s_module);
+            bool is = module && PyUnicode_Check(module) && PyUnicode_CompareWithASCIIString(module, handles[i].module) == 0;
+            Py_XDECREF(module);
+            PyErr_Clear();
+            return is;
         }
     }
-    PyObject *found = PyDict_GetItemWithError(st->copyreg_reducers, type);
-    if (found == NULL && !PyErr_Occurred()) {
-        if (has_own) {
+    return false;
+}
+
+/* Has the class said itself how it is pickled? -1 with an exception. */
+static int
+has_own_reducer(PyObject *type)
+{
+    static const char *const names[] = {"__reduce_ex__", "__reduce__"};
+    int has = 0;
+    for (size_t i = 0; i < 2 && has == 0; i++) {
+        PyObject *own = PyObject_GetAttrString(type, names[i]);
+        PyObject *usual = own ? PyObject_GetAttrString((PyObject *)&PyBaseObject_Type, names[i]) : NULL;
+        has = usual == NULL ? -1 : own != usual;
+        Py_XDECREF(own);
+        Py_XDECREF(usual);
+    }
+    return has;
+}
+
+/* How a class registered with ForkingPickler is pickled for nobody in particular: by itself, if it can; by its registered reducer if
+ * that hands nothing over. `found`: that one, borrowed, or NULL. A new reference. */
+static PyObject *
+reducer_for_share(fp_state *st, PyObject *type, PyObject *found)
+{
+    if (is_handle(st, type)) {
+        return PyErr_Format(PyExc_TypeError, "cannot share %R objects: one process hands such an object over to one other. Pass it as an "
+                            "argument of each call", type);
+    }
+    int has_own = found != NULL ? has_own_reducer(type) : 0;
+    if (has_own != 0) {
+        if (has_own > 0 && (found = PyDict_GetItemWithError(st->copyreg_reducers, type)) == NULL && !PyErr_Occurred()) {
             PyErr_SetObject(PyExc_KeyError, type);
         }
-        else {
-            PyErr_Format(PyExc_TypeError, "cannot share %R objects: one process hands such an object over to one other. Pass it as an "
-                         "argument of each call", type);
-        }
+        return has_own > 0 ? Py_XNewRef(found) : NULL;
     }
     return Py_XNewRef(found);
 }
@@ -167,20 +190,24 @@ reducers_get(PyObject *self, PyObject *type)
         return PyObject_GetAttr((PyObject *)writer, st->s_reduce_shared);
     }
     PyObject *found = PyDict_GetItemWithError(st->forking_reducers, type);
-    if (found != NULL && !goes_by_value((PyTypeObject *)type)) {
-        if (writer->of_share) {
-            return reducer_for_share(st, type);
-        }
-        writer->hands_over = true;
+    if (found == NULL && PyErr_Occurred()) {
+        return NULL;
     }
-    if (found == NULL && !PyErr_Occurred()) {
+    bool may_hand_over = found != NULL ? !goes_by_value((PyTypeObject *)type) : is_handle(st, type);
+    if (may_hand_over && writer->of_share) {
+        PyObject *reducer = reducer_for_share(st, type, found);
+        if (reducer != NULL || PyErr_Occurred()) {
+            return reducer;
+        }
+    }
+    writer->hands_over |= may_hand_over;
+    if (found == NULL) {
         found = PyDict_GetItemWithError(st->copyreg_reducers, type);
     }
     if (found == NULL && !PyErr_Occurred() && fp_is_array_type(type)) {
         return PyObject_GetAttr((PyObject *)writer, st->s_reduce_array);
     }
     writer->by_reducer = true;
-    writer->hands_over |= is_handle((PyTypeObject *)type);
     if (found == NULL && !PyErr_Occurred() && fp_is_block_type(st, type)) {
         return PyObject_GetAttr((PyObject *)writer, st->s_reduce_block);
     }

@@ -341,7 +341,7 @@ static PyMethodDef pool_methods[] = {
     {"attachment", fp_pool_object_attachment, METH_NOARGS, PyDoc_STR(
      "attachment($self)\n--\n\nThe descriptors that a worker needs: shared memory, bell, lifeline.")},
     {"deliver", CLASS_METHOD(fp_pool_object_deliver), PyDoc_STR(
-     "deliver()\n\nThe courier thread's work: callbacks and foreign waiters. Returns after dismiss_courier().")},
+     "deliver()\n\nThe courier thread's work: callbacks and foreign waiters. Returns after dismiss_threads().")},
     {"call_when_done", CLASS_METHOD(fp_pool_object_call_when_done), PyDoc_STR(
      "call_when_done($self, future, callback, /)\n--\n\n"
      "Call callback(future) in the courier's thread, never here, even if the future is done. Only for a future that\n"
@@ -353,8 +353,12 @@ static PyMethodDef pool_methods[] = {
     {"make_up_for_threads", fp_pool_object_make_up_for_threads, METH_O, PyDoc_STR(
      "make_up_for_threads($self, again, /)\n--\n\n"
      "Start the courier and the sender if that has failed for one thread and others rely on them. True: it has failed, try `again`.")},
-    {"dismiss_courier", fp_pool_object_dismiss_courier, METH_NOARGS, PyDoc_STR(
-     "dismiss_courier($self)\n--\n\nLet deliver() return once nothing is left to deliver.")},
+    {"read_at_once", CLASS_METHOD(fp_pool_object_read_at_once), PyDoc_STR(
+     "read_at_once()\n\nThe reader thread's work: results that have to be fetched from their worker. Returns after dismiss_threads().")},
+    {"read_replies", CLASS_METHOD(fp_pool_object_read_replies), PyDoc_STR(
+     "read_replies()\n\nThe same in this thread, for those that are there.")},
+    {"dismiss_threads", fp_pool_object_dismiss_threads, METH_NOARGS, PyDoc_STR(
+     "dismiss_threads($self)\n--\n\nLet deliver() and read_at_once() return once nothing is left for them.")},
     {NULL},
 };
 

@@ -24,7 +24,8 @@ typedef struct {
     bool courier_wanted, courier_runs;   /* there is one, or about to be; it has begun */
     bool courier_relied_on;    /* by others than the thread that starts it */
     unsigned long courier;     /* that thread, 0: not yet */
-    bool courier_leaving;
+    bool reader_wanted;        /* there is a reader, or about to be */
+    bool leaving;              /* the courier and the reader, when they have nothing to do any more */
     fp_deferred *deferred_first, *deferred_last;   /* calls that are yet to be pickled, see submit.h */
     bool sending, sender_runs; /* there is a sender, or about to be; it has begun */
     bool of_pool;              /* with the manners of multiprocessing.Pool, not of an executor */
@@ -39,7 +40,7 @@ extern PyType_Spec fp_pool_object_spec;
 int fp_pool_object_want_courier(fp_pool_object *p);
 /* Others rely on a thread whose start has failed. */
 void fp_pool_object_miss_thread(fp_pool_object *p);
-/* Let go of the calls that have ended: where they may go (that may run anything), often. An exception stays set. */
+/* Let go of the calls that have ended, which may run anything. An exception stays set. */
 void fp_pool_object_let_go(fp_pool_object *p);
 
 #endif

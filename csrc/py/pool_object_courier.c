@@ -17,6 +17,19 @@ start_courier(fp_pool_object *p)
     return 0;
 }
 
+static int
+start_reader(fp_pool_object *p)
+{
+    p->reader_wanted = true;
+    PyObject *r = PyObject_CallFunction(p->start_thread, "Oss", p, "read_at_once", "reader");
+    if (r == NULL) {
+        p->reader_wanted = p->pool->has_reader;
+        return -1;
+    }
+    Py_DECREF(r);
+    return 0;
+}
+
 int
 fp_pool_object_want_courier(fp_pool_object *p)
 {
@@ -50,12 +63,11 @@ fp_pool_object_make_up_for_threads(PyObject *self, PyObject *again)
     if (!missed || p->pool->fork_generation != fp_fork_generation()) {
         Py_RETURN_FALSE;
     }
-    bool is_needed = fp_pool_needs_courier(p->pool);
-    bool failed = (is_needed || p->courier_relied_on) && !p->courier_wanted && start_courier(p) < 0;
+    bool needs_courier = fp_pool_needs_courier(p->pool), needs_reader = fp_pool_needs_reader(p->pool);
+    bool failed = (needs_courier || p->courier_relied_on) && !p->courier_wanted && start_courier(p) < 0;
     PyErr_Clear();   /* whoever tried first has been told */
-    if (is_needed) {
-        fp_pool_wake_courier(p->pool);
-    }
+    failed |= needs_reader && !p->reader_wanted && start_reader(p) < 0;
+    PyErr_Clear();
     failed |= fp_make_up_for_sender(p) < 0;
     PyErr_Clear();
     return PyBool_FromLong(failed);
@@ -87,18 +99,14 @@ deliver_all(fp_state *st, fp_pool *pool)
     while ((t = next_for_courier(pool)) != NULL) {
         fp_future *f = t->owner;
         t->owner = NULL;
-        bool at_once = t->at_once;
-        if (at_once) {
-            fp_future_read_at_once(st, pool, t);
-        }
         fp_pool_drop_task(pool, t);
-        if (f != NULL && fp_future_deliver(st, f) < 0) {
+        if (f == NULL) {
+            continue;
+        }
+        if (fp_future_deliver(st, f) < 0) {
             PyErr_WriteUnraisable((PyObject *)f);
         }
-        Py_XDECREF(f);
-        if (at_once) {
-            fp_pool_has_read(pool);
-        }
+        Py_DECREF(f);
     }
 }
 
@@ -143,10 +151,12 @@ fp_pool_object_deliver(PyObject *self, PyTypeObject *cls, PyObject *const *Py_UN
     }
     p->courier_wanted = p->courier_runs = true;
     p->courier = PyThread_get_thread_ident();
+    fp_pool_has_courier(p->pool, true);
     for (;;) {
         deliver_all(st, p->pool);
         fp_pool_object_let_go(p);
-        if (p->courier_leaving) {
+        if (p->leaving) {
+            fp_pool_has_courier(p->pool, false);
             p->courier_wanted = p->courier_runs = p->courier_relied_on = false;   /* no GIL was let go of since the list was found empty */
             Py_RETURN_NONE;
         }
@@ -171,13 +181,60 @@ fp_pool_object_call_when_done(PyObject *self, PyTypeObject *cls, PyObject *const
     Py_RETURN_NONE;
 }
 
-/* The courier may leave once it has delivered all: called when no task is unfinished. */
-PyObject *
-fp_pool_object_dismiss_courier(PyObject *self, PyObject *Py_UNUSED(ignored))
+/* Here, in whatever thread. */
+static void
+read_all(fp_state *st, fp_pool *pool)
 {
-    fp_as_pool(self)->courier_leaving = true;
+    fp_task *t;
+    while ((t = fp_pool_next_unread(pool)) != NULL) {
+        fp_read_reply_at_once(st, pool, t);
+    }
+}
+
+PyObject *
+fp_pool_object_read_replies(PyObject *self, PyTypeObject *cls, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(nargs),
+                            PyObject *Py_UNUSED(kwnames))
+{
+    if (fp_as_pool(self)->pool->fork_generation == fp_fork_generation()) {
+        read_all(fp_state_by_type(cls), fp_as_pool(self)->pool);
+    }
+    Py_RETURN_NONE;
+}
+
+/* The reader thread's whole life. It does nothing else: what callbacks and finalizers wait for, which are the courier's, may be
+ * what it has to read. */
+PyObject *
+fp_pool_object_read_at_once(PyObject *self, PyTypeObject *cls, PyObject *const *Py_UNUSED(args), Py_ssize_t Py_UNUSED(nargs),
+                            PyObject *Py_UNUSED(kwnames))
+{
+    fp_pool_object *p = fp_as_pool(self);
+    fp_state *st = fp_state_by_type(cls);
+    if (p->pool->has_reader) {   /* this one has begun after its start had failed, and another is there */
+        Py_RETURN_NONE;
+    }
+    p->reader_wanted = true;
+    fp_pool_has_reader(p->pool, true);
+    for (;;) {
+        read_all(st, p->pool);
+        if (p->leaving) {
+            fp_pool_has_reader(p->pool, false);
+            p->reader_wanted = false;   /* no GIL was let go of since the list was found empty */
+            Py_RETURN_NONE;
+        }
+        Py_BEGIN_ALLOW_THREADS
+        fp_wait(p->pool, &p->pool->reader, 1, FP_NEVER);
+        Py_END_ALLOW_THREADS
+    }
+}
+
+/* They may leave once they have done all: called when no task is unfinished, or the pool has broken. */
+PyObject *
+fp_pool_object_dismiss_threads(PyObject *self, PyObject *Py_UNUSED(ignored))
+{
+    fp_as_pool(self)->leaving = true;
     if (fp_as_pool(self)->pool->fork_generation == fp_fork_generation()) {
         fp_pool_wake_courier(fp_as_pool(self)->pool);
+        fp_pool_wake_reader(fp_as_pool(self)->pool);
     }
     Py_RETURN_NONE;
 }

@@ -19,10 +19,8 @@ manage_without_gil(fp_pool_object *p, u32 *ended, int most, u64 then)
     fp_pool *pool = p->pool;
     for (;;) {
         bool drained = fp_pool_manage(pool);
-        u64 look = fp_pool_enforce_limits(pool), trim = earlier(fp_pool_trim(pool), fp_warm_trim()), let_go;
-        if (fp_pool_must_let_go(pool, &let_go)) {
-            fp_store_release(&pool->thread_missed, 1);
-        }
+        u64 look = fp_pool_enforce_limits(pool), trim = earlier(fp_pool_trim(pool), fp_warm_trim());
+        u64 let_go = fp_pool_see_to_ended(pool);
         if (look == 0 || drained || fp_load_acquire(&pool->broken) || fp_load_acquire(&pool->thread_missed) || fp_now() >= then) {
             return 0;
         }

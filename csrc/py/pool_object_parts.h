@@ -33,7 +33,8 @@ fp_pool_method fp_pool_object_new_worker, fp_pool_object_new_ticket, fp_pool_obj
     fp_pool_object_reap;
 
 /* in pool_object_courier.c */
-fp_pool_method fp_pool_object_dismiss_courier, fp_pool_object_make_up_for_threads, fp_pool_object_let_go_of_calls;
-fp_pool_fast_method fp_pool_object_deliver, fp_pool_object_call_when_done, fp_pool_object_send_deferred;
+fp_pool_method fp_pool_object_dismiss_threads, fp_pool_object_make_up_for_threads, fp_pool_object_let_go_of_calls;
+fp_pool_fast_method fp_pool_object_deliver, fp_pool_object_call_when_done, fp_pool_object_send_deferred, fp_pool_object_read_at_once,
+    fp_pool_object_read_replies;
 
 #endif

@@ -101,7 +101,6 @@ fp_submit(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *const *args, 
     if (fp_refuse_after_fork(p->pool)) {
         return NULL;
     }
-    fp_pool_object_let_go(p);
     PyObject *f = NULL;
     bool refused, unpicklable = true;
     if (fp_function_is_interactive(st, fn)) {

@@ -9,8 +9,7 @@
 struct fp_deferred {
     fp_deferred *next;
     fp_task *task;
-    PyObject *packed;
-    bool by_value;
+    fp_packed_call call;   /* `fn` and `packed` are its own; of the rest, what pickling needs */
 };
 
 /* The current exception becomes the task's, whatever it is: there is no caller to leave. */
@@ -56,9 +55,10 @@ release_deferred(fp_pool_object *p, fp_deferred *d)
     if (p->pool->fork_generation == fp_fork_generation()) {
         fp_pool_drop_task(p->pool, d->task);
     }
-    PyObject *packed = d->packed;
+    PyObject *packed = d->call.packed, *fn = d->call.fn;
     PyMem_Free(d);
     Py_DECREF(packed);   /* may run anything */
+    Py_DECREF(fn);
 }
 
 /* There is no sender: the call that wanted it fails, or goes with the exception that leaves (Ctrl-C). */
@@ -131,7 +131,10 @@ fp_defer_call(fp_state *st, fp_pool_object *p, const fp_packed_call *call)
         PyMem_Free(d);
         return f;
     }
-    *d = (fp_deferred){.task = task, .packed = Py_NewRef(call->packed), .by_value = call->by_value};
+    *d = (fp_deferred){.task = task, .call = *call};
+    d->call.terms = NULL;
+    Py_INCREF(d->call.packed);
+    Py_INCREF(d->call.fn);
     *(p->deferred_first == NULL ? &p->deferred_first : &p->deferred_last->next) = d;
     p->deferred_last = d;
     if (want_sender(p, task) < 0) {
@@ -143,18 +146,18 @@ fp_defer_call(fp_state *st, fp_pool_object *p, const fp_packed_call *call)
 /* --------------------------------------------------------------- the sender */
 
 static void
-place_deferred(fp_pool_object *p, const fp_deferred *d, u64 block, fp_pickler *pickler)
+place_deferred(fp_pool_object *p, const fp_deferred *d, u64 block, PyObject *held, fp_pickler *pickler)
 {
     fp_placement placement = {
         .block = block,
         .size = pickler->payload.size,
         .stream = pickler->payload.stream,
         .holds = fp_pickler_take_holds(pickler),
-        .call = Py_XNewRef(fp_call_to_hold(d->packed, pickler)),
+        .call = held,
         .hands_over = pickler->writer->hands_over,
     };
     if (!fp_pool_place(p->pool, d->task, &placement)) {
-        Py_XDECREF((PyObject *)placement.call);
+        Py_XDECREF(held);
     }
 }
 
@@ -168,9 +171,13 @@ send_one_deferred(fp_state *st, fp_pool_object *p, const fp_deferred *d)
     if (!fp_pool_has_room(p->pool, true)) {
         return FP_FULL;
     }
-    fp_pickler *pickler = fp_pickle_packed(st, d->packed, d->by_value);
-    if (pickler == NULL) {
+    fp_pickler *pickler = fp_pickle_packed(st, d->call.packed, d->call.by_value);
+    PyObject *held = NULL;
+    if (pickler == NULL || fp_call_to_hold(&d->call, pickler, &held) < 0) {
         fail_deferred(p, d->task);
+        if (pickler != NULL) {
+            fp_pickler_give_back(st, pickler);
+        }
         return 0;
     }
     u64 block;
@@ -180,13 +187,15 @@ send_one_deferred(fp_state *st, fp_pool_object *p, const fp_deferred *d)
         if (block == 0) {
             fp_payload_write(payload, d->task->small);
         }
-        place_deferred(p, d, block, pickler);
+        place_deferred(p, d, block, held, pickler);
+        held = NULL;
     }
     else if (rc == FP_NOMEM) {
         fp_pool_fail_unplaced(p->pool, d->task, NULL, payload->size);
         rc = 0;
     }
     fp_pickler_give_back(st, pickler);
+    Py_XDECREF(held);
     return rc;
 }
 
@@ -215,7 +224,8 @@ int
 fp_deferred_traverse(fp_pool_object *p, visitproc visit, void *arg)
 {
     for (fp_deferred *d = p->deferred_first; d != NULL; d = d->next) {
-        Py_VISIT(d->packed);
+        Py_VISIT(d->call.packed);
+        Py_VISIT(d->call.fn);
     }
     return 0;
 }

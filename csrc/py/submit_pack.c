@@ -102,7 +102,7 @@ int
 fp_pack_call_by_value(fp_state *st, fp_pool_object *p, PyObject *fn, PyObject *data, PyObject *const *args,
                       Py_ssize_t nargs, PyObject *kwnames, const fp_call_terms *terms, fp_packed_call *call)
 {
-    *call = (fp_packed_call){.fn = fn, .kind = FP_CALL_KWARGS, .terms = terms};
+    *call = (fp_packed_call){.fn = fn, .kind = FP_CALL_KWARGS, .fn_by_value = true, .terms = terms};
     call->packed = whole_call(NULL, args, nargs, kwnames);
     call->id = call->packed ? fp_function_id_by_value(st, p->pool, &p->functions, fn, data) : -1;
     if (call->id == 0) {   /* no room in the table: it travels along */

@@ -18,6 +18,7 @@ typedef struct {
     u32 kind;
     int id;                /* in the function table, or 0: `packed` holds the function, too */
     bool by_value;         /* the arguments may hold what was defined at an interactive prompt */
+    bool fn_by_value;      /* the function is not in `packed`: bytes of it are */
     const fp_call_terms *terms;
 } fp_packed_call;
 
@@ -40,8 +41,8 @@ PyObject *fp_send_call(fp_state *st, fp_pool_object *p, const fp_packed_call *ca
 PyObject *fp_hand_over(fp_pool_object *p, fp_task *task, bool *accepted);
 /* A task for the call, its payload to come if `payload` is NULL. NULL with an exception. */
 fp_task *fp_new_task(fp_state *st, const fp_packed_call *call, const fp_payload *payload);
-/* What the call's task is to hold until it has ended, borrowed, or NULL. */
-PyObject *fp_call_to_hold(PyObject *packed, const fp_pickler *pickler);
+/* What the call's task is to hold until it has ended: *held, a strong reference, or NULL. -1 with an exception. */
+int fp_call_to_hold(const fp_packed_call *call, const fp_pickler *pickler, PyObject **held);
 /* Room for the payload, and the payload in it. 0, FP_FULL, FP_NOMEM. */
 int fp_place_payload(fp_pool_object *p, const fp_payload *payload, u64 *block);
 

@@ -75,10 +75,15 @@ fp_place_payload(fp_pool_object *p, const fp_payload *payload, u64 *block)
 /* The standard library's executor holds a call until it has ended, so the arguments live until then, and with them what their
  * pickles only name: a manager's object, a file. (Its Pool does not: there it is a matter of luck whether the worker is faster.)
  * What plain data and arrays are made of is all in the pickle. */
-PyObject *
-fp_call_to_hold(PyObject *packed, const fp_pickler *pickler)
+int
+fp_call_to_hold(const fp_packed_call *call, const fp_pickler *pickler, PyObject **held)
 {
-    return pickler->writer->by_reducer ? packed : NULL;
+    if (call->fn_by_value) {   /* and what it closes over */
+        *held = PyTuple_Pack(2, call->fn, call->packed);
+        return *held ? 0 : -1;
+    }
+    *held = pickler->writer->by_reducer ? Py_NewRef(call->packed) : NULL;
+    return 0;
 }
 
 /* `pickler`: of the payload, if it was one that made it. */
@@ -96,17 +101,19 @@ send_pickled(fp_state *st, fp_pool_object *p, const fp_packed_call *call, const 
         free(label);
         return NULL;
     }
-    fp_task *task = fp_new_task(st, call, payload);
+    PyObject *held = NULL;
+    fp_task *task = pickler && fp_call_to_hold(call, pickler, &held) < 0 ? NULL : fp_new_task(st, call, payload);
     if (task == NULL) {
         if (block) {
             fp_pool_free_room(p->pool, block, payload->size);
         }
+        Py_XDECREF(held);
         return NULL;
     }
     task->block = block;
+    task->call = held;
     if (pickler != NULL) {
         task->holds = fp_pickler_take_holds(pickler);
-        task->call = Py_XNewRef(fp_call_to_hold(call->packed, pickler));
         task->hands_over = pickler->writer->hands_over;
     }
     bool accepted;

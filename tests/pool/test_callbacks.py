@@ -285,3 +285,22 @@ def test_may_terminate_the_pool(lib, make_pool, gate):
         waiting.get(PATIENCE)
     pool.join()
     assert not any(worker.is_alive() for worker in pool._pool)
+
+
+@pytest.mark.usefixtures("resource_sharer")
+def test_callbacks_with_connections(make_pool):
+    """Which have to be fetched from their worker: also while the callbacks are only being arranged."""
+    for _ in range(5):
+        pool = make_pool(2)
+        words = []
+
+        def read(connections, words=words):
+            for connection in connections:
+                with connection:
+                    words.append(connection.recv())
+
+        pool.map_async(tasks.make_connection, range(40), chunksize=1, callback=read)
+        pool.apply_async(tasks.make_connection, (40,), callback=lambda connection: read([connection]))
+        pool.close()
+        pool.join()
+        assert sorted(words) == list(range(41))

@@ -1,5 +1,6 @@
 """What the tests run in workers. Importable under every start method."""
 
+import contextlib
 import copyreg
 import ctypes
 import functools
@@ -280,6 +281,29 @@ def make_connection(word):
     return theirs
 
 
+def make_connection_behind(gate, word):
+    gate.wait()
+    return make_connection(word)
+
+
+class Gated:
+    """Its receiver passes the gate, and gets the value."""
+
+    def __init__(self, gate, value):
+        self.parts = (gate, value)
+
+
+def _reduce_gated(gated):
+    return pass_through, gated.parts
+
+
+multiprocessing.reduction.ForkingPickler.register(Gated, _reduce_gated)
+
+
+def make_gated(gate, value):
+    return Gated(gate, value)
+
+
 def open_descriptors():
     return len(os.listdir("/proc/self/fd"))
 
@@ -305,6 +329,22 @@ def read_one(descriptor):
         return len(os.read(descriptor.number, 1))
     finally:
         os.close(descriptor.number)
+
+
+def read_one_behind(gate, descriptor):
+    gate.wait()
+    return read_one(descriptor)
+
+
+@contextlib.contextmanager
+def pipe_full_of(data):
+    read, write = os.pipe()
+    os.write(write, data * 100)
+    try:
+        yield read
+    finally:
+        os.close(read)
+        os.close(write)
 
 
 class UnregisteredDescriptor(Descriptor):
