@@ -209,9 +209,14 @@ let_go_later_locked(fp_pool *p)
 void
 fp_count_call_locked(fp_pool *p, const fp_task *t)
 {
-    atomic_fetch_add(&p->handing, t->hands_over);
-    p->ncalls += t->call != NULL;
-    if (t->call != NULL && p->let_go == FP_LET_GO_NOTHING) {
+    if (t->hands_over) {
+        atomic_fetch_add(&p->handing, 1);
+    }
+    if (t->call == NULL) {
+        return;
+    }
+    p->ncalls++;
+    if (p->let_go == FP_LET_GO_NOTHING) {
         let_go_later_locked(p);
         fp_eventfd_ring(p->bell);
     }
