@@ -22,7 +22,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from multiprocessing import forkserver, popen_fork, resource_tracker
 from multiprocessing.context import BaseContext, get_spawning_popen, set_spawning_popen
@@ -523,6 +523,11 @@ class Manager(PatientThread):
             if missed:
                 pool.read_replies()
 
+    def _threads(self) -> Iterator[PatientThread]:
+        """This one first: until its end it may start others."""
+        yield self
+        yield from list(self.team.threads)
+
     def join_all(self, timeout: float | None = None) -> bool:
         """Wait for the end of the pool: this thread, and every callback, unless one of them is waiting here.
 
@@ -532,7 +537,7 @@ class Manager(PatientThread):
         if self.is_alive() and forking.forking._is_owned():  # type: ignore[attr-defined]
             return False
         end = None if timeout is None else time.monotonic() + timeout
-        for thread in (self, *self.team.threads):
+        for thread in self._threads():
             if thread is not threading.current_thread():
                 thread.wait(None if end is None else max(end - time.monotonic(), 0))
         return True
