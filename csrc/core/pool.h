@@ -28,7 +28,7 @@ typedef struct {
     bool out;            /* it is with the workers: not among free_slots */
 } fp_slot;
 
-/* See pool_settle.c. */
+/* See pool_held.c. */
 typedef enum { FP_LET_GO_NOTHING, FP_LET_GO_LATER, FP_LET_GO_AT_NEXT_END, FP_LET_GO_TOLD } fp_let_go;
 
 /* What an index is used for. */

@@ -5,6 +5,7 @@
  * pool_room.c       memory for payloads: whether there is some, who waits for it, when it goes back to the system
  * pool_send.c       tasks on their way to the workers: into the ring, or into the backlog behind it
  * pool_settle.c     tasks that end: the pump, replies, whom to tell; when the bell is to ring
+ * pool_held.c       calls that are held until they have ended, replies that are read at once: what threads of Python's see to
  * pool_cancel.c     tasks that are taken back
  * pool_workers.c    how many workers are wanted, and which there are
  * pool_death.c      the end of a worker, of the pool, of all of them
@@ -39,8 +40,6 @@ void fp_send_again_locked(fp_pool *p, fp_task *t);
 
 /* -------------------------------------------------------- in pool_settle.c */
 
-/* One more unfinished task that may hold its call, or hand something over. */
-void fp_count_call_locked(fp_pool *p, const fp_task *t);
 /* The one place where a task ends. Drops the pool's reference. */
 void fp_settle_locked(fp_pool *p, fp_task *t, u32 outcome);
 /* The slot is nobody's from here on; its task, if it still had one, is returned. */
@@ -53,6 +52,14 @@ void fp_finish_slot_locked(fp_pool *p, u32 s, u32 w);
 void fp_arm_bell_locked(fp_pool *p);
 /* What calls that have ended had kept alive. Takes the lock, and its time without it. */
 void fp_free_dropped(fp_pool *p);
+
+/* ---------------------------------------------------------- in pool_held.c */
+
+/* One more unfinished task that may hold its call, or hand something over; and one less. */
+void fp_count_call_locked(fp_pool *p, const fp_task *t);
+void fp_uncount_call_locked(fp_pool *p, fp_task *t);
+/* Its reply is there, its slot another's, and it ends when the reader has read it: who waits for it, waits for that. */
+void fp_read_at_once_locked(fp_pool *p, fp_task *t);
 
 /* -------------------------------------------------------- in pool_cancel.c */
 

@@ -159,6 +159,7 @@ lie_about_the_reply(u32 kind, u64 size, u64 offset, u32 ring_end)
     fp_reply reply = {.kind = kind, .size = size, .offset = offset, .ring_end = ring_end};
     CHECK_EQ(fp_worker_complete(&liar, &call, &reply), FP_OK);
     crew_wait_for(&c, first);
+    CHECK(!first->at_once);
     crew_expect_outcome(&c, first, FP_OUTCOME_CORRUPT);
     CHECK(!c.pool->broken);
     fp_sentence s;
