@@ -57,6 +57,13 @@ reap_slots_locked(fp_pool *p, u32 w)
     return first;
 }
 
+/* What it hands over may have been fetched already. */
+static bool
+may_be_sent_again(const fp_task *t)
+{
+    return t->terms != NULL && t->terms->retries > 0 && !t->hands_over;
+}
+
 int
 fp_pool_reap(fp_pool *p, u32 w, fp_task **task)
 {
@@ -67,7 +74,7 @@ fp_pool_reap(fp_pool *p, u32 w, fp_task **task)
     fp_clear_worker_locked(p, w);
     bool condemned = fp_limits_reap_locked(p, w);
     int rc = condemned ? FP_CONDEMNED : phase == FP_WORKER_RETIRED && *task == NULL ? FP_OK : FP_BROKEN;
-    if (p->retries && *task != NULL && (*task)->terms != NULL && (*task)->terms->retries > 0 && !p->broken) {
+    if (p->retries && *task != NULL && may_be_sent_again(*task) && !p->broken) {
         fp_send_again_locked(p, *task);
         *task = NULL;
         rc = rc == FP_BROKEN ? FP_AGAIN : rc;

@@ -132,6 +132,14 @@ def test_more_calls_than_descriptors(run_script):
     assert (finished.returncode, finished.stdout, finished.stderr) == (0, "400\n", "")
 
 
+@pytest.mark.fastpool_only("the standard library does not run a call again")
+def test_what_was_fetched_is_not_sent_again(lib, make_pool):
+    pool = make_pool(1, on_worker_death="respawn", retries=2)
+    with tasks.pipe_full_of(b"words") as read, pytest.raises(lib.WorkerDied):
+        pool.submit(tasks.die_holding, tasks.Descriptor(read)).result()
+    assert pool.submit(tasks.double, 2).result() == 4
+
+
 def test_argument_lives_until_its_call_has_ended(single, tmp_path):
     paths = [tmp_path / str(number) for number in range(COUNT)]
     futures = [single.submit(tasks.size_of_file, tasks.OwnedFile(path)) for path in paths]

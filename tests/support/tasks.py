@@ -347,6 +347,10 @@ def pipe_full_of(data):
         os.close(write)
 
 
+def die_holding(thing):
+    kill_self()
+
+
 class UnregisteredDescriptor(Descriptor):
     __reduce__ = _reduce_descriptor
 
