@@ -234,6 +234,11 @@ def _encode(error: BaseException, traceback: str | None = None) -> bytes:
     return bytes(ForkingPickler.dumps(wrapped))
 
 
+def hands_over(data: bytes) -> bool:
+    """Does this pickle name what its receiver fetches from this process, once? To try it would be to fetch it."""
+    return b"multiprocessing.resource_sharer" in data
+
+
 def encode_exception(error: BaseException) -> bytes:
     """The exception of a call as bytes that are sure to unpickle, if need be of a stand-in or of the pickling error."""
     raised, traceback = error, error.__traceback__  # which the standard library's wrapper takes off
@@ -245,7 +250,7 @@ def encode_exception(error: BaseException) -> bytes:
             data = _encode(error)
         except BaseException as hopeless:
             return _encode(_stand_in(error, hopeless))
-    if not _is_plain(error):
+    if not _is_plain(error) and not hands_over(data):
         try:
             if not isinstance(pickle.loads(data), BaseException):
                 raise TypeError("it unpickles as something that is no exception")
@@ -276,7 +281,7 @@ def encode_pool_exception(error: BaseException) -> bytes:
         data = bytes(ForkingPickler.dumps(ExceptionWithTraceback(error, error.__traceback__)))
     except Exception as why:
         return bytes(ForkingPickler.dumps(maybe_encoding_error(why, error)))
-    if not _is_plain(error):
+    if not _is_plain(error) and not hands_over(data):
         try:
             if not isinstance(pickle.loads(data), BaseException):
                 raise TypeError("it unpickles as something that is no exception")

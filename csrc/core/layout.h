@@ -62,6 +62,7 @@ enum {
     FP_REPLY_ERROR,     /* pickle of the exception */
     FP_REPLY_NOMEM,     /* shared memory ran out, no payload */
     FP_REPLY_HANDED,    /* pickle of the result, to be read at once: it names what the worker hands over, while it lives */
+    FP_REPLY_HANDED_ERROR,   /* the same of the exception */
 };
 
 #define FP_SLOT 512u

@@ -171,15 +171,16 @@ collect_reply_locked(fp_pool *p, u32 s, u32 w, fp_task *t)
     const volatile fp_slot_shm *sl = &p->shm.slots[s];   /* volatile: what was checked is not read again */
     u32 kind = sl->sl_kind, ring_end = sl->sl_ring_end;
     u64 size = sl->sl_len, offset = sl->sl_offset;
-    t->at_once = kind == FP_REPLY_HANDED;
-    t->reply_kind = t->at_once ? FP_REPLY_VALUE : kind;
+    t->at_once = kind == FP_REPLY_HANDED || kind == FP_REPLY_HANDED_ERROR;
+    t->reply_kind = kind == FP_REPLY_HANDED ? FP_REPLY_VALUE : kind == FP_REPLY_HANDED_ERROR ? FP_REPLY_ERROR : kind;
     t->reply_stream = sl->sl_stream;
     switch (kind) {
     case FP_REPLY_NONE: return FP_OUTCOME_REPLY;
     case FP_REPLY_NOMEM: t->reply_size = size; return FP_OUTCOME_NOMEM;
     case FP_REPLY_VALUE:
+    case FP_REPLY_ERROR:
     case FP_REPLY_HANDED:
-    case FP_REPLY_ERROR: break;
+    case FP_REPLY_HANDED_ERROR: break;
     default: return FP_OUTCOME_CORRUPT;
     }
     if (offset == 0) {

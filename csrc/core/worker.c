@@ -282,7 +282,7 @@ fp_worker_complete(fp_worker *k, const fp_call *call, const fp_reply *reply)
     if (flags & FP_CQ_WAITER) {
         fp_futex_wake(&k->shm.head->cq_head, 1, true);
     }
-    if (flags & FP_CQ_BELL || reply->kind == FP_REPLY_HANDED) {   /* that is not left until somebody happens to wait */
+    if (flags & FP_CQ_BELL || reply->kind >= FP_REPLY_HANDED) {   /* that is not left until somebody happens to wait */
         fp_eventfd_ring(k->bell);
     }
     return FP_OK;

@@ -103,7 +103,8 @@ send_payload(fp_loop *l, const fp_call *call, u32 kind, const fp_payload *payloa
     fp_reply reply = {.kind = kind};
     u8 *room;
     int rc = fp_worker_reply(&l->core, call, payload->size, &reply, &room);
-    if (rc == FP_SYSTEM && kind != FP_REPLY_ERROR) {
+    bool is_error = kind == FP_REPLY_ERROR || kind == FP_REPLY_HANDED_ERROR;
+    if (rc == FP_SYSTEM && !is_error) {
         PyErr_Format(PyExc_MemoryError, "No room in the address space of the worker, which RLIMIT_AS limits, for a copy of %llu "
                      "bytes of the result.", (unsigned long long)payload->size);
         return send_exception(l, call, l->of_pool ? "encode_pool_exception" : "encode_exception");
@@ -123,6 +124,17 @@ send_nothing(fp_loop *l, const fp_call *call, u32 kind)
 {
     const fp_reply reply = {.kind = kind};
     return fp_worker_complete(&l->core, call, &reply);
+}
+
+/* What fastpool.worker says of the pickle of an exception. */
+static bool
+hands_over(PyObject *bytes)
+{
+    PyObject *answer = fp_call_helper("fastpool.worker", "hands_over", "(O)", bytes);
+    bool does = answer == Py_True;
+    PyErr_Clear();
+    Py_XDECREF(answer);
+    return does;
 }
 
 /* The current exception as the reply. `helper` (of fastpool.worker) makes bytes of it that are sure
@@ -145,7 +157,7 @@ send_exception(fp_loop *l, const fp_call *call, const char *helper)
     fp_piece piece = {(const u8 *)PyBytes_AS_STRING(bytes), (u64)PyBytes_GET_SIZE(bytes)};
     fp_payload payload = {.pieces = &piece, .npieces = 1};
     fp_payload_measure(&payload);
-    int rc = send_payload(l, call, FP_REPLY_ERROR, &payload);
+    int rc = send_payload(l, call, hands_over(bytes) ? FP_REPLY_HANDED_ERROR : FP_REPLY_ERROR, &payload);
     Py_DECREF(bytes);
     return rc;
 }

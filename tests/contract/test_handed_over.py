@@ -35,6 +35,12 @@ def test_connections_of_a_map_that_are_read_after_the_shutdown(make_pool):
     assert words_from(results) == list(range(COUNT))
 
 
+def test_connections_in_exceptions(make_pool):
+    with make_pool(2) as pool:
+        futures = [pool.submit(tasks.raise_connection, number) for number in range(COUNT)]
+    assert words_from(future.exception().args[0] for future in futures) == list(range(COUNT))
+
+
 def test_connections_with_callbacks(make_pool):
     words = []
     with make_pool(2) as pool:

@@ -192,6 +192,7 @@ test_the_reply(void)
     lie_about_the_reply(FP_REPLY_VALUE, FP_RING + 1, ring, FP_RING);
     lie_about_the_reply(FP_REPLY_VALUE, UINT64_MAX, ring, 600);
     lie_about_the_reply(FP_REPLY_HANDED, UINT64_MAX, ring, 600);
+    lie_about_the_reply(FP_REPLY_HANDED_ERROR, FP_INLINE + 1, 0, 0);
     lie_about_the_reply(FP_REPLY_VALUE, 600, ring, FP_RING + 1);            /* frees more than there is */
     lie_about_the_reply(FP_REPLY_VALUE, 600, ring, UINT32_MAX);
     lie_about_the_reply(FP_REPLY_VALUE, 600, m.spans, 0);                   /* a span of the parent's */

@@ -281,6 +281,10 @@ def make_connection(word):
     return theirs
 
 
+def raise_connection(word):
+    raise ValueError(make_connection(word))
+
+
 def make_connection_behind(gate, word):
     gate.wait()
     return make_connection(word)
