@@ -40,7 +40,7 @@ extern PyType_Spec fp_pool_object_spec;
 int fp_pool_object_want_courier(fp_pool_object *p);
 /* Others rely on a thread whose start has failed. */
 void fp_pool_object_miss_thread(fp_pool_object *p);
-/* Let go of the calls that have ended, which may run anything. An exception stays set. */
-void fp_pool_object_let_go(fp_pool_object *p);
+/* Let go of the calls that have ended, which may run anything. An exception stays set. False: there was none. */
+bool fp_pool_object_let_go(fp_pool_object *p);
 
 #endif

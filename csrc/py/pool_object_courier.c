@@ -110,12 +110,12 @@ deliver_all(fp_state *st, fp_pool *pool)
     }
 }
 
-void
+bool
 fp_pool_object_let_go(fp_pool_object *p)
 {
     fp_task *t = fp_pool_take_ended(p->pool);
     if (t == NULL) {
-        return;
+        return false;
     }
     PyObject *type, *value, *traceback;
     PyErr_Fetch(&type, &value, &traceback);
@@ -128,6 +128,7 @@ fp_pool_object_let_go(fp_pool_object *p)
         t = next;
     }
     PyErr_Restore(type, value, traceback);
+    return true;
 }
 
 PyObject *
@@ -153,8 +154,9 @@ fp_pool_object_deliver(PyObject *self, PyTypeObject *cls, PyObject *const *Py_UN
     p->courier = PyThread_get_thread_ident();
     fp_pool_has_courier(p->pool, true);
     for (;;) {
-        deliver_all(st, p->pool);
-        fp_pool_object_let_go(p);
+        do {
+            deliver_all(st, p->pool);
+        } while (fp_pool_object_let_go(p));   /* what that has run may have brought more */
         if (p->leaving) {
             fp_pool_has_courier(p->pool, false);
             p->courier_wanted = p->courier_runs = p->courier_relied_on = false;   /* no GIL was let go of since the list was found empty */
