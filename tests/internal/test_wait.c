@@ -359,7 +359,8 @@ dismiss_courier(pthread_t thread)
     pthread_join(thread, NULL);
 }
 
-/* Who waits for a result leads, not the courier, unless that is to be told of something; and then it is told, whoever waits. */
+/* Who waits for a result leads, not the courier, unless that is to be told of something; and then it is told, whoever waits. It does
+ * not lead before it has been told of anything. */
 static void
 test_the_courier_stands_aside(void)
 {
@@ -367,6 +368,12 @@ test_the_courier_stands_aside(void)
     pthread_t courier;
     open_with(1);
     CHECK_EQ(pthread_create(&courier, NULL, be_courier, NULL), 0);
+    EVENTUALLY(courier_stands_aside());
+    pthread_mutex_lock(&c.pool->lock);
+    CHECK(c.pool->leader == NULL);
+    c.pool->has_told = true;
+    fp_wait_courier_is_needed_locked(c.pool);
+    pthread_mutex_unlock(&c.pool->lock);
     EVENTUALLY(courier_leads());
     for (u32 i = 0; i < N; i++) {
         order o = {.id = 3 * i, .act = HOLD}, told = {.id = 3 * i + 1, .act = HOLD}, quick = {.id = 3 * i + 2};

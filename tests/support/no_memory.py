@@ -177,10 +177,12 @@ def try_failures(world, library, dice, trials, name):
 
 
 def check_leaks(world, library, name, usual, numbers, length):
+    world.let_go()
     before = objects(world)
     live = array.array("q", [0] * MOST_SWEEPS)  # to write a number down takes no memory
     for i in range(MOST_SWEEPS):
         sweep(world, library, name, usual, numbers, length)
+        world.let_go()
         check_objects(world, name, before)
         clear_caches()
         live[i] = library.live()

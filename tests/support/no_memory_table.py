@@ -12,11 +12,12 @@ import os
 import pickle
 import tempfile
 import time
+import weakref
 
 import fastpool
 from fastpool import _core
 from support import tasks
-from support.events import PATIENCE, Gate
+from support.events import PATIENCE, Gate, eventually
 
 OPERATIONS = {}
 
@@ -138,6 +139,19 @@ class World:
             assert submit(tasks.double, 21).result(PATIENCE) == 42
         for pool in (self.pool, self.lonely):
             assert pool.apply_async(tasks.double, (21,)).get(PATIENCE) == 42
+
+    def let_go(self):
+        """Until nothing is held for calls that have ended: the couriers drop it, a moment later, in turns."""
+        references = []
+        for pool in (self.executor, self.single, self.pool, self.lonely):
+            last = tasks.Thing(0)
+            references.append(weakref.ref(last))
+            if isinstance(pool, fastpool.ProcessPoolExecutor):
+                pool.submit(tasks.nothing, last).result(PATIENCE)
+            else:
+                pool.apply(tasks.nothing, (last,))
+            del last
+        eventually(lambda: all(reference() is None for reference in references))
 
     def shut_down(self):
         self.executor.shutdown()
