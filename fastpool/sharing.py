@@ -98,10 +98,10 @@ def share(obj: _T) -> Shared[_T]:
     """Put `obj` into shared memory once, for any number of tasks.
 
     Args:
-        obj: anything that can be pickled, as by ``pickle`` itself: what classes have registered with multiprocessing's
-            ``ForkingPickler`` is for one receiver, so a ``Connection`` or a socket cannot be shared. Its arrays become views
-            of the shared pages in each process; other objects are unpickled once in a process, not once in a task, and a
-            task that changed them would change them for the next.
+        obj: anything that can be pickled. A class's own way comes before what it has registered with multiprocessing's
+            ``ForkingPickler``, which may be for one receiver; so it is with a ``Connection`` or a socket, which cannot be
+            shared. Its arrays become views of the shared pages in each process; other objects are unpickled once in a
+            process, not once in a task, and a task that changed them would change them for the next.
             Another handle inside the object is a copy of its own in each process.
 
     Returns:

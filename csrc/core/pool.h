@@ -183,9 +183,8 @@ void fp_pool_has_reader(fp_pool *p, bool has);
 /* Is there something for it, although no future has asked? */
 bool fp_pool_needs_courier(fp_pool *p);
 bool fp_pool_needs_reader(fp_pool *p);
-/* It is to look. */
-void fp_pool_wake_courier(fp_pool *p);
-void fp_pool_wake_reader(fp_pool *p);
+/* Both are to look. */
+void fp_pool_wake_threads(fp_pool *p);
 
 /* No more tasks. From then on the bell rings when the last has ended. */
 void fp_pool_close(fp_pool *p);

@@ -13,11 +13,17 @@ wake_locked(fp_pool *p, fp_waiter *w)
     fp_wait_notify_locked(p, w);
 }
 
+/* Have it woken if it runs, else started. */
 static void
-miss_thread_locked(fp_pool *p)
+call_thread_locked(fp_pool *p, bool runs, fp_waiter *w)
 {
-    fp_store_release(&p->thread_missed, 1);
-    fp_eventfd_ring(p->bell);
+    if (runs) {
+        wake_locked(p, w);
+    }
+    else {
+        fp_store_release(&p->thread_missed, 1);
+        fp_eventfd_ring(p->bell);
+    }
 }
 
 void
@@ -55,17 +61,10 @@ fp_pool_needs_reader(fp_pool *p)
 }
 
 void
-fp_pool_wake_courier(fp_pool *p)
+fp_pool_wake_threads(fp_pool *p)
 {
     pthread_mutex_lock(&p->lock);
     wake_locked(p, &p->courier);
-    pthread_mutex_unlock(&p->lock);
-}
-
-void
-fp_pool_wake_reader(fp_pool *p)
-{
-    pthread_mutex_lock(&p->lock);
     wake_locked(p, &p->reader);
     pthread_mutex_unlock(&p->lock);
 }
@@ -78,12 +77,7 @@ fp_read_at_once_locked(fp_pool *p, fp_task *t)
     t->next_unread = NULL;
     *(p->unread_last != NULL ? &p->unread_last->next_unread : &p->unread_first) = t;
     p->unread_last = t;
-    if (p->has_reader) {
-        wake_locked(p, &p->reader);
-    }
-    else {
-        miss_thread_locked(p);
-    }
+    call_thread_locked(p, p->has_reader, &p->reader);
 }
 
 fp_task *
@@ -184,12 +178,7 @@ look_at_ended_locked(fp_pool *p)
         return;
     }
     p->let_go = FP_LET_GO_TOLD;
-    if (p->has_courier) {
-        wake_locked(p, &p->courier);
-    }
-    else {
-        miss_thread_locked(p);
-    }
+    call_thread_locked(p, p->has_courier, &p->courier);
 }
 
 u64

@@ -6,7 +6,7 @@
  *           completion wakes the thread that needs it with one system call and no hop.
  *           Whoever pumps (anyone) wakes the waiters whose tasks it settled.
  * Courier   leads like any other, until somebody else waits while no task is to be told of: then it stands aside. As long as it
- *           has never been told of any, it always does; so does the reader. The manager's bell tells them.
+ *           has never been told of any, it always does; so does the reader.
  * Handover  a leader that leaves names the next before it returns, so never waits for the GIL as leader.
  * Ordering  leader: set WAITER, then read `nready` (both seq_cst). Settler: `nready` first, then WAITER.
  */

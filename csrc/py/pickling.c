@@ -160,8 +160,8 @@ has_own_reducer(PyObject *type)
     return has;
 }
 
-/* How a class registered with ForkingPickler is pickled for nobody in particular: by itself, if it can; by its registered reducer if
- * that hands nothing over. `found`: that one, borrowed, or NULL. A new reference. */
+/* How a class that may hand something over is pickled for nobody in particular: by itself, if it can; else by its registered
+ * reducer, `found` (borrowed), which makes handles if it does hand over. A new reference, or NULL with an exception. */
 static PyObject *
 reducer_for_share(fp_state *st, PyObject *type, PyObject *found)
 {
@@ -169,14 +169,11 @@ reducer_for_share(fp_state *st, PyObject *type, PyObject *found)
         return PyErr_Format(PyExc_TypeError, "cannot share %R objects: one process hands such an object over to one other. Pass it as an "
                             "argument of each call", type);
     }
-    int has_own = found != NULL ? has_own_reducer(type) : 0;
-    if (has_own != 0) {
-        if (has_own > 0 && (found = PyDict_GetItemWithError(st->copyreg_reducers, type)) == NULL && !PyErr_Occurred()) {
-            PyErr_SetObject(PyExc_KeyError, type);
-        }
-        return has_own > 0 ? Py_XNewRef(found) : NULL;
+    int has_own = has_own_reducer(type);
+    if (has_own > 0 && (found = PyDict_GetItemWithError(st->copyreg_reducers, type)) == NULL && !PyErr_Occurred()) {
+        PyErr_SetObject(PyExc_KeyError, type);
     }
-    return Py_XNewRef(found);
+    return has_own < 0 ? NULL : Py_XNewRef(found);
 }
 
 /* What ForkingPickler.dispatch_table would be if it were made now; in a call, how a shared object travels; and how an array does,
@@ -195,10 +192,7 @@ reducers_get(PyObject *self, PyObject *type)
     }
     bool may_hand_over = found != NULL ? !goes_by_value((PyTypeObject *)type) : is_handle(st, type);
     if (may_hand_over && writer->of_share) {
-        PyObject *reducer = reducer_for_share(st, type, found);
-        if (reducer != NULL || PyErr_Occurred()) {
-            return reducer;
-        }
+        return reducer_for_share(st, type, found);
     }
     writer->hands_over |= may_hand_over;
     if (found == NULL) {

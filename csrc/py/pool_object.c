@@ -352,7 +352,7 @@ static PyMethodDef pool_methods[] = {
      "let_go_of_calls($self)\n--\n\nDrop the functions and arguments that were held for calls which have ended.")},
     {"make_up_for_threads", fp_pool_object_make_up_for_threads, METH_O, PyDoc_STR(
      "make_up_for_threads($self, again, /)\n--\n\n"
-     "Start the courier and the sender if that has failed for one thread and others rely on them. True: it has failed, try `again`.")},
+     "Start the courier, the reader and the sender where they are needed and there is none. True: it has failed, try `again`.")},
     {"read_at_once", CLASS_METHOD(fp_pool_object_read_at_once), PyDoc_STR(
      "read_at_once()\n\nThe reader thread's work: results that have to be fetched from their worker. Returns after dismiss_threads().")},
     {"read_replies", CLASS_METHOD(fp_pool_object_read_replies), PyDoc_STR(

@@ -21,7 +21,7 @@ typedef struct {
     fp_functions functions;
     PyObject *future_type;
     PyObject *start_thread;    /* called with the pool and the names of a method and a thread */
-    bool courier_wanted, courier_runs;   /* there is one, or about to be; it has begun */
+    bool courier_wanted;       /* there is one, or about to be */
     bool courier_relied_on;    /* by others than the thread that starts it */
     unsigned long courier;     /* that thread, 0: not yet */
     bool reader_wanted;        /* there is a reader, or about to be */
@@ -38,6 +38,8 @@ extern PyType_Spec fp_pool_object_spec;
 
 /* A future wants to be told: start the courier if there is none. -1 with an exception. */
 int fp_pool_object_want_courier(fp_pool_object *p);
+/* A thread that runs that method. `*wanted` until it has failed; `*runs`: it has begun. -1 with an exception. */
+int fp_pool_object_start_thread(fp_pool_object *p, const char *method, const char *name, bool *wanted, const bool *runs);
 /* Others rely on a thread whose start has failed. */
 void fp_pool_object_miss_thread(fp_pool_object *p);
 /* Let go of the calls that have ended, which may run anything. An exception stays set. False: there was none. */

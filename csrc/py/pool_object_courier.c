@@ -4,13 +4,13 @@
 #include "submit.h"
 #include "../core/os.h"
 
-static int
-start_courier(fp_pool_object *p)
+int
+fp_pool_object_start_thread(fp_pool_object *p, const char *method, const char *name, bool *wanted, const bool *runs)
 {
-    p->courier_wanted = true;
-    PyObject *r = PyObject_CallFunction(p->start_thread, "Oss", p, "deliver", "courier");
+    *wanted = true;
+    PyObject *r = PyObject_CallFunction(p->start_thread, "Oss", p, method, name);
     if (r == NULL) {
-        p->courier_wanted = p->courier_runs;   /* a signal's handler may raise when it has begun already */
+        *wanted = *runs;   /* a signal's handler may raise when it has begun already */
         return -1;
     }
     Py_DECREF(r);
@@ -18,16 +18,15 @@ start_courier(fp_pool_object *p)
 }
 
 static int
+start_courier(fp_pool_object *p)
+{
+    return fp_pool_object_start_thread(p, "deliver", "courier", &p->courier_wanted, &p->pool->has_courier);
+}
+
+static int
 start_reader(fp_pool_object *p)
 {
-    p->reader_wanted = true;
-    PyObject *r = PyObject_CallFunction(p->start_thread, "Oss", p, "read_at_once", "reader");
-    if (r == NULL) {
-        p->reader_wanted = p->pool->has_reader;
-        return -1;
-    }
-    Py_DECREF(r);
-    return 0;
+    return fp_pool_object_start_thread(p, "read_at_once", "reader", &p->reader_wanted, &p->pool->has_reader);
 }
 
 int
@@ -147,10 +146,10 @@ fp_pool_object_deliver(PyObject *self, PyTypeObject *cls, PyObject *const *Py_UN
 {
     fp_pool_object *p = fp_as_pool(self);
     fp_state *st = fp_state_by_type(cls);
-    if (p->courier_runs) {   /* this one has begun after its start had failed, and another is there */
+    if (p->pool->has_courier) {   /* this one has begun after its start had failed, and another is there */
         Py_RETURN_NONE;
     }
-    p->courier_wanted = p->courier_runs = true;
+    p->courier_wanted = true;
     p->courier = PyThread_get_thread_ident();
     fp_pool_has_courier(p->pool, true);
     for (;;) {
@@ -159,7 +158,7 @@ fp_pool_object_deliver(PyObject *self, PyTypeObject *cls, PyObject *const *Py_UN
         } while (fp_pool_object_let_go(p));   /* what that has run may have brought more */
         if (p->leaving) {
             fp_pool_has_courier(p->pool, false);
-            p->courier_wanted = p->courier_runs = p->courier_relied_on = false;   /* no GIL was let go of since the list was found empty */
+            p->courier_wanted = p->courier_relied_on = false;   /* no GIL was let go of since the list was found empty */
             Py_RETURN_NONE;
         }
         Py_BEGIN_ALLOW_THREADS
@@ -235,8 +234,7 @@ fp_pool_object_dismiss_threads(PyObject *self, PyObject *Py_UNUSED(ignored))
 {
     fp_as_pool(self)->leaving = true;
     if (fp_as_pool(self)->pool->fork_generation == fp_fork_generation()) {
-        fp_pool_wake_courier(fp_as_pool(self)->pool);
-        fp_pool_wake_reader(fp_as_pool(self)->pool);
+        fp_pool_wake_threads(fp_as_pool(self)->pool);
     }
     Py_RETURN_NONE;
 }

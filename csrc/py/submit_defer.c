@@ -82,14 +82,7 @@ withdraw_deferred(fp_pool_object *p, fp_task *task)
 static int
 start_sender(fp_pool_object *p)
 {
-    p->sending = true;
-    PyObject *r = PyObject_CallFunction(p->start_thread, "Oss", p, "send_deferred", "sender");
-    if (r == NULL) {
-        p->sending = p->sender_runs;   /* Ctrl-C may come when it has begun already */
-        return -1;
-    }
-    Py_DECREF(r);
-    return 0;
+    return fp_pool_object_start_thread(p, "send_deferred", "sender", &p->sending, &p->sender_runs);
 }
 
 /* For that call, which fails if there is none. -1 with an exception that is the caller's. */

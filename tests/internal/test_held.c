@@ -257,6 +257,25 @@ test_the_reader_is_woken(void)
     close_it();
 }
 
+/* Its worker has listed it, and rings no more. */
+static void
+test_the_reply_of_a_worker_that_has_died(void)
+{
+    open_with(1, &thing, true);
+    order o = {.id = 1, .act = HAND, .size = 600};
+    fp_task *t = crew_give(&c, o, 0), *lost;
+    EVENTUALLY(fp_load_acquire(&c.pool->shm.head->cq_head) & FP_CQ_SLOT);
+    crew_kill(&c, 0);
+    CHECK_EQ(crew_reap(&c, 0, &lost), FP_BROKEN);
+    CHECK(lost == NULL && !fp_task_is_done(t));
+    CHECK(fp_pool_next_unread(c.pool) == t && !fp_pool_needs_reader(c.pool));
+    fp_pool_was_read(c.pool, t);
+    crew_expect(&c, t, o);
+    CHECK_EQ(let_go(), 1);
+    CHECK_EQ(fp_load_acquire(&c.pool->handing), 0);
+    close_it();
+}
+
 /* A pool that breaks leaves them: they are there. */
 static void
 test_a_break_leaves_what_is_to_be_read(void)
@@ -287,6 +306,9 @@ main(void)
     test_so_many_hand_something_over_at_most();
     test_replies_that_are_read_at_once();
     test_the_reader_is_woken();
+    if (!CREW_THREADS) {
+        test_the_reply_of_a_worker_that_has_died();
+    }
     test_a_break_leaves_what_is_to_be_read();
     return 0;
 }
